@@ -1,0 +1,51 @@
+# Everything is done by gate itself or by go; this file only names it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+GATE := bin/gate
+export CGO_ENABLED ?= 0
+
+.PHONY: help
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
+
+.PHONY: build
+build: ## Build gate into bin/
+	@command -v go >/dev/null || { echo 'make: Go is not installed; install Go 1.26 or newer and put it on PATH' >&2; exit 1; }
+	@command -v git >/dev/null || { echo 'make: Git is not installed; install it (Debian: apt-get install git)' >&2; exit 1; }
+	go build -trimpath -o $(GATE) ./pipeline/cmd/gate
+
+.PHONY: run
+run: build ## Take the commit that is checked out to production on this machine
+	$(GATE) run --through production
+
+.PHONY: down
+down: build ## Stop what make run has left running; data and ledger stay
+	$(GATE) down production
+	$(GATE) down staging
+
+.PHONY: test
+test: ## Run every check of the code and every test, slow drills included
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'make: not gofmt-ed:' $$(gofmt -l $$(git ls-files '*.go')) >&2; exit 1; }
+	go vet ./...
+	go test -timeout 20m ./...
+
+.PHONY: test-short
+test-short: ## Run the tests without the slow drills
+	go test -short ./...
+
+.PHONY: race
+race: ## Run the short tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race -short ./...
+
+.PHONY: bench
+bench: ## Measure gate against others, side by side, as ratios
+	GATE_BENCH=1 go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./pipeline/target/local/balancer ./pipeline/ledger ./policies
+
+.PHONY: lint
+lint: ## Run golangci-lint, pinned in tools/go.mod
+	go -C tools build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	bin/golangci-lint run ./...
+
+.PHONY: clean
+clean: ## Remove what was built here; state stays where gate keeps it
+	rm -rf bin

@@ -1,0 +1,389 @@
+package checks
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/smartcloudops/gate/environments"
+)
+
+// Bounds of a sound meter.
+const (
+	// loadMaxCPU: above it the generator competes with itself for the processor.
+	// The share is this process's user and system time over a phase divided by
+	// the phase's length and the cores that it may use (GOMAXPROCS). On a machine
+	// that it shares with the service, the service may starve it earlier: that
+	// shows as lag.
+	loadMaxCPU = 0.8
+	// loadMaxLag bounds the 99th percentile of the time between the moment when a
+	// request was due and its start, 5% of LoadLimit.
+	loadMaxLag = 100 * time.Millisecond
+	// loadMaxLaw is how far users ÷ (response + think) may be off the throughput.
+	loadMaxLaw = 0.05
+	// loadTimeout ends a request that has no answer. It is far above LoadLimit,
+	// so that a slow service is measured and not merely cut off.
+	loadTimeout = 10 * time.Second
+)
+
+// LoadOptions says what RunLoad does. Only Address and Scenario are needed.
+type LoadOptions struct {
+	Address string         // host:port
+	Name    string         // name of the server: Host header and certificate; empty: the host of Address
+	Roots   *x509.CertPool // nil: the system's
+	Plain   bool           // HTTP without TLS
+
+	// Scenario is who sends what: its Users, Think, Warmup, Closed, Open and
+	// Endpoints are all used. Open may be 0, then there is no open phase.
+	Scenario environments.Load
+
+	Seed     uint64                             // of choices, think times and schedule
+	Restarts func(context.Context) (int, error) // of instances, ever; nil: not known
+	Progress func(note string)                  // about once a second; may be nil
+
+	fault loadFault
+}
+
+// loadFault breaks the meter in tests, which must show that it is noticed.
+type loadFault struct {
+	latency func(time.Duration) time.Duration // what the clock claims
+	think   func(time.Duration) time.Duration // how long a user really thinks
+	start   func()                            // before an open request starts
+	dial    error                             // why no connection can be made
+
+	// Wider bounds, since tests run on machines with other things to do; 0: the
+	// real ones.
+	maxLag time.Duration
+	maxLaw float64
+}
+
+// LoadURL is the options for loading one URL with GET requests: users with a
+// mean think time of a second, a sixth of the duration to warm up, half of it
+// for the closed and a third for the open model. An answer must be 200.
+func LoadURL(raw string, users int, duration time.Duration) (LoadOptions, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return LoadOptions{}, fmt.Errorf("load %s: %w", raw, err)
+	}
+	port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	if port == "" || u.Hostname() == "" {
+		return LoadOptions{}, fmt.Errorf("load %s: want a URL such as https://host:port/path", raw)
+	}
+	if u.Port() != "" {
+		port = u.Port()
+	}
+	d := environments.Duration(duration)
+	return LoadOptions{
+		Address: net.JoinHostPort(u.Hostname(), port),
+		Name:    u.Hostname(),
+		Plain:   u.Scheme == "http",
+		Scenario: environments.Load{
+			Users: users, Think: environments.Duration(time.Second),
+			Warmup: d / 6, Closed: d / 2, Open: d - d/6 - d/2,
+			Endpoints: []environments.Endpoint{{
+				Name: u.RequestURI(), Method: http.MethodGet, Path: u.RequestURI(), Weight: 1,
+				Expect: environments.Expect{Status: http.StatusOK}, Safe: true,
+			}},
+		},
+	}, nil
+}
+
+// RunLoad measures the closed and then the open model and says whether the
+// meter was sound: the status is Completed, or Invalid with the reason and the
+// figures all the same. A service that is slow, wrong or down is Completed with
+// bad figures. The error is ctx's, of bad options, or of Restarts.
+//
+// The meter is not sound when a request that was due was never sent, when it
+// used more than 80% of its processor time, when the 99th percentile of its lag
+// behind the schedule exceeds 100 ms, when the think times drawn miss their
+// declared mean by more than 5% and four standard errors, or when the
+// interactive response time law N = X·(R+Z) is off by more than 5% (Lazowska et
+// al., Quantitative System Performance, 1984, section 3.3).
+//
+// The law is used as an account of time, which needs no tolerance for a short
+// run: of every second of each user's kept time, the part spent in measured
+// responses and drawn think times must add up to one. A clock that misses part
+// of a response, a user that sleeps for longer than it was to think, or a user
+// that is not there leaves time unaccounted for; a slow service does not.
+func RunLoad(ctx context.Context, opt LoadOptions) (LoadPayload, Status, string, error) {
+	g, err := newLoadGenerator(opt)
+	if err != nil {
+		return LoadPayload{}, "", "", err
+	}
+	before, err := g.restarts(ctx)
+	if err != nil {
+		return LoadPayload{}, "", "", err
+	}
+	closed, clients, err := g.closed(ctx)
+	// The users' connections serve the open phase too: a crowd that has been at
+	// work does not shake hands all at once.
+	defer func() {
+		for _, c := range clients {
+			c.close()
+		}
+	}()
+	if err != nil {
+		return LoadPayload{}, "", "", err
+	}
+	var open loadOpenResult
+	if opt.Scenario.Open > 0 {
+		open, clients, err = g.open(ctx, closed.rate, clients)
+		if err != nil {
+			return LoadPayload{}, "", "", err
+		}
+	}
+	after, err := g.restarts(ctx)
+	if err != nil {
+		return LoadPayload{}, "", "", err
+	}
+	if after < before {
+		return LoadPayload{}, "", "", fmt.Errorf("count restarts: %d before the load and %d after it; was the environment set up anew meanwhile?", before, after)
+	}
+	g.note("load: computing figures of %d requests", len(closed.samples)+len(open.samples))
+
+	payload := LoadPayload{
+		Users:        opt.Scenario.Users,
+		ThinkSeconds: opt.Scenario.Think.D().Seconds(),
+		Restarts:     after - before,
+		LittleLaw:    closed.law,
+		Synthetic:    true,
+	}
+	lag := loadHistogram()
+	lag.Merge(closed.lag)
+	if open.lag != nil {
+		lag.Merge(open.lag)
+	}
+	payload.Generator = GeneratorFacts{
+		CPUShare:      max(closed.cpu, open.cpu),
+		Dropped:       closed.dropped + open.dropped,
+		MaxLagSeconds: loadSeconds(lag.Max()),
+		P99LagSeconds: loadSeconds(lag.ValueAtQuantile(99)),
+	}
+	names := g.plan.names()
+	if payload.Closed, err = loadFigures(names, closed.samples, opt.Scenario.Closed.D()); err != nil {
+		return LoadPayload{}, "", "", err
+	}
+	if payload.Open, err = loadFigures(names, open.samples, opt.Scenario.Open.D()); err != nil {
+		return LoadPayload{}, "", "", err
+	}
+	reason := loadUnsound(payload.Generator, cmp.Or(opt.fault.maxLag, loadMaxLag))
+	// Written so that NaN is off, too.
+	if reason == "" && !(math.Abs(payload.LittleLaw-1) <= cmp.Or(opt.fault.maxLaw, loadMaxLaw)) {
+		reason = fmt.Sprintf("throughput × (response + think) ÷ users is %.3f and not within 5%% of 1: the generator's clock or its users were off", payload.LittleLaw)
+	}
+	if reason == "" {
+		reason = closed.thinkUnsound
+	}
+	if reason != "" {
+		return payload, Invalid, reason + "; run it again on a machine with less to do", nil
+	}
+	return payload, Completed, "", nil
+}
+
+// loadUnsound says why the generator can't be trusted, or nothing.
+func loadUnsound(f GeneratorFacts, maxLag time.Duration) string {
+	switch {
+	case f.Dropped > 0:
+		return fmt.Sprintf("%d requests that were due could not be sent from this machine", f.Dropped)
+	case !(f.CPUShare <= loadMaxCPU):
+		return fmt.Sprintf("the generator used %.0f%% of its processor time, more than %.0f%%", f.CPUShare*100, loadMaxCPU*100)
+	case !(f.P99LagSeconds <= maxLag.Seconds()):
+		return fmt.Sprintf("the generator was behind its schedule by %.0f ms (p99), more than %d ms", f.P99LagSeconds*1000, maxLag.Milliseconds())
+	}
+	return ""
+}
+
+// loadGenerator is one run.
+type loadGenerator struct {
+	opt    LoadOptions
+	plan   *loadPlan
+	dialer *loadDialer
+
+	sent, failed atomic.Int64 // in the present phase, for progress
+}
+
+func newLoadGenerator(opt LoadOptions) (*loadGenerator, error) {
+	s := opt.Scenario
+	switch {
+	case s.Users < 1:
+		return nil, fmt.Errorf("%w: %d users; declare at least one", errLoadOptions, s.Users)
+	case s.Closed <= 0:
+		return nil, fmt.Errorf("%w: the closed phase lasts %s; declare some time for it", errLoadOptions, s.Closed)
+	case s.Warmup < 0 || s.Open < 0 || s.Think < 0:
+		return nil, fmt.Errorf("%w: warmup %s, open %s or think %s is negative", errLoadOptions, s.Warmup, s.Open, s.Think)
+	}
+	plan, dialer, err := newLoadRequests(opt)
+	if err != nil {
+		return nil, err
+	}
+	return &loadGenerator{opt: opt, plan: plan, dialer: dialer}, nil
+}
+
+// newLoadRequests makes ready what is sent and where to. Every run has an id of
+// its own, for ${RUN}.
+func newLoadRequests(opt LoadOptions) (*loadPlan, *loadDialer, error) {
+	dialer, err := newLoadDialer(opt)
+	if err != nil {
+		return nil, nil, err
+	}
+	id := make([]byte, 8)
+	_, _ = rand.Read(id) // never fails: crypto/rand ends the program instead
+	plan, err := newLoadPlan(opt.Scenario.Endpoints, dialer.host(), hex.EncodeToString(id))
+	return plan, dialer, err
+}
+
+func (g *loadGenerator) restarts(ctx context.Context) (int, error) {
+	if g.opt.Restarts == nil {
+		return 0, nil
+	}
+	n, err := g.opt.Restarts(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("count restarts: %w", err)
+	}
+	return n, nil
+}
+
+func (g *loadGenerator) note(format string, a ...any) {
+	if g.opt.Progress != nil {
+		g.opt.Progress(fmt.Sprintf(format, a...))
+	}
+}
+
+// narrate tells once a second how a phase goes on, until the function that it
+// returns is called.
+func (g *loadGenerator) narrate(phase string, whole time.Duration) (stop func()) {
+	g.sent.Store(0)
+	g.failed.Store(0)
+	if g.opt.Progress == nil {
+		return func() {}
+	}
+	var wg sync.WaitGroup
+	end := make(chan struct{})
+	wg.Go(func() {
+		start := time.Now()
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-end:
+				return
+			case <-tick.C:
+				g.note("load: %s %.0f of %.0f s, %d requests, %d failed",
+					phase, min(time.Since(start), whole).Seconds(), whole.Seconds(), g.sent.Load(), g.failed.Load())
+			}
+		}
+	})
+	return func() { close(end); wg.Wait() }
+}
+
+// loadSample is one request.
+type loadSample struct {
+	endpoint int
+	at       time.Duration // when it started or was due, since the phase began
+	latency  time.Duration
+	why      string // it failed; empty: it succeeded
+}
+
+// sample judges an answer by its time.
+func (g *loadGenerator) sample(endpoint int, at, latency time.Duration, a loadAnswer) loadSample {
+	s := loadSample{endpoint, at, latency, a.why}
+	if s.why == "" && latency >= LoadLimit {
+		s.why = loadSlow
+	}
+	g.sent.Add(1)
+	if s.why != "" {
+		g.failed.Add(1)
+	}
+	return s
+}
+
+// loadMeter measures what this process uses of the processor.
+type loadMeter struct {
+	start time.Time
+	used  time.Duration
+}
+
+func startLoadMeter() loadMeter { return loadMeter{time.Now(), loadCPU()} }
+
+// share is the part of the cores' time that was used since the start. It is 1,
+// which no meter survives, when it can't be told.
+func (m loadMeter) share() float64 {
+	wall := time.Since(m.start).Seconds() * float64(runtime.GOMAXPROCS(0))
+	used := (loadCPU() - m.used).Seconds()
+	if wall <= 0 || m.used < 0 || used < 0 {
+		return 1
+	}
+	return used / wall
+}
+
+// loadShare waits for a stretch of time to pass and returns the share used in
+// it.
+func loadShare(ctx context.Context, from, to time.Time) float64 {
+	timer := loadTimer()
+	defer timer.Stop()
+	if loadSleep(ctx, timer, from) != nil {
+		return 1
+	}
+	m := startLoadMeter()
+	if loadSleep(ctx, timer, to) != nil {
+		return 1
+	}
+	return m.share()
+}
+
+func loadCPU() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return -1
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+const loadHistogramMax = int64(time.Hour / time.Microsecond)
+
+// loadHistogram holds microseconds up to an hour with three digits.
+func loadHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, loadHistogramMax, 3) }
+
+func loadRecord(h *hdrhistogram.Histogram, d time.Duration) {
+	// The value is inside the range by construction, so there is no error.
+	_ = h.RecordValue(min(max(d.Microseconds(), 0), loadHistogramMax))
+}
+
+func loadSeconds(us int64) float64 { return float64(us) / 1e6 }
+
+// loadTimer is a timer for loadSleep.
+func loadTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}
+
+// loadSleep waits until t or until ctx ends.
+func loadSleep(ctx context.Context, timer *time.Timer, t time.Time) error {
+	d := time.Until(t)
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer.Reset(d)
+	select {
+	case <-ctx.Done():
+		timer.Stop()
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

@@ -1,0 +1,210 @@
+// Package environments holds what is declared: the app, its environments and
+// whom to trust. It loads the files, rejects what it does not know, and names
+// file and line of every mistake.
+package environments
+
+import (
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// Declarations is everything that the folder environments/ of a commit says.
+type Declarations struct {
+	App          *App
+	Environments []*Environment // in order of promotion: an environment stands behind the one it is promoted from
+	Trust        *Trust
+}
+
+// Environment returns the declaration named name, or nil.
+func (d *Declarations) Environment(name string) *Environment {
+	for _, e := range d.Environments {
+		if e.Name == name {
+			return e
+		}
+	}
+	return nil
+}
+
+// App is app.yaml: all that the pipeline knows about the service.
+type App struct {
+	Name    string   `yaml:"name" json:"name"`
+	Build   Build    `yaml:"build" json:"build"`
+	Test    Command  `yaml:"test" json:"test"`
+	Docs    []string `yaml:"docs" json:"docs,omitempty"` // globs (** spans folders) of files that neither the binary, the tests nor the code scan depend on
+	Serve   Serve    `yaml:"serve" json:"serve"`
+	Migrate *Migrate `yaml:"migrate" json:"migrate,omitempty"`
+	Load    Load     `yaml:"load" json:"load"`
+	Update  Update   `yaml:"update" json:"update"`
+}
+
+// Build says which Go package becomes the release.
+type Build struct {
+	Package   string `yaml:"package" json:"package"`     // import path relative to the repository, "./cmd/x"
+	Toolchain string `yaml:"toolchain" json:"toolchain"` // exact, "go1.26.8"
+}
+
+// Command is a command that is run in a clean export of the commit.
+type Command struct {
+	Command []string `yaml:"command" json:"command"`
+	Timeout Duration `yaml:"timeout" json:"timeout"`
+}
+
+// Serve says how one instance is started. In Env and Args these are replaced:
+// ${PORT}, ${DATABASE_URL}, ${RELEASE}, ${ENVIRONMENT}, ${INSTANCE}.
+type Serve struct {
+	Args         []string          `yaml:"args" json:"args,omitempty"`
+	Env          map[string]string `yaml:"env" json:"env,omitempty"`
+	Ready        string            `yaml:"ready" json:"ready"` // path that answers 200 once the instance may get traffic
+	StartTimeout Duration          `yaml:"start_timeout" json:"start_timeout"`
+	StopTimeout  Duration          `yaml:"stop_timeout" json:"stop_timeout"` // from SIGTERM to SIGKILL
+}
+
+// Migrate says how the schema is brought up to date. The same replacements as
+// in Serve; ${DATABASE_URL} is the migrator's here.
+type Migrate struct {
+	Args    []string          `yaml:"args" json:"args,omitempty"`
+	Env     map[string]string `yaml:"env" json:"env,omitempty"`
+	Timeout Duration          `yaml:"timeout" json:"timeout"`
+}
+
+// Load is the load scenario.
+type Load struct {
+	Users     int        `yaml:"users" json:"users"`
+	Think     Duration   `yaml:"think" json:"think"`   // mean of the exponential think time
+	Warmup    Duration   `yaml:"warmup" json:"warmup"` // discarded
+	Closed    Duration   `yaml:"closed" json:"closed"` // kept part of the closed model
+	Open      Duration   `yaml:"open" json:"open"`     // open model at the arrival rate that the closed one had
+	Endpoints []Endpoint `yaml:"endpoints" json:"endpoints"`
+}
+
+// Endpoint is one kind of request. In Path, Headers and Body these are
+// replaced: ${USER} (number of the virtual user), ${SEQ} (unique in the run),
+// ${RUN} (unique id of the run), ${NOW} (RFC 3339 with nanoseconds, UTC).
+type Endpoint struct {
+	Name    string            `yaml:"name" json:"name"`
+	Method  string            `yaml:"method" json:"method"`
+	Path    string            `yaml:"path" json:"path"`
+	Headers map[string]string `yaml:"headers" json:"headers,omitempty"`
+	Body    string            `yaml:"body" json:"body,omitempty"`
+	Weight  int               `yaml:"weight" json:"weight"`
+	Expect  Expect            `yaml:"expect" json:"expect"`
+	Safe    bool              `yaml:"safe" json:"safe"` // may be sent to production as a synthetic request
+}
+
+// Expect is what a right answer looks like.
+type Expect struct {
+	Status int    `yaml:"status" json:"status"`
+	Body   string `yaml:"body" json:"body,omitempty"` // must be contained in the body
+}
+
+// Update says how hard the service is used while it is replaced.
+type Update struct {
+	Rate int `yaml:"rate" json:"rate"` // requests per second
+}
+
+// Environment is one of staging.yaml, production.yaml, ….
+type Environment struct {
+	Name       string                    `yaml:"environment" json:"environment"`
+	Target     string                    `yaml:"target" json:"target"`
+	Listen     string                    `yaml:"listen" json:"listen"` // host:port of the load balancer
+	Instances  Instances                 `yaml:"instances" json:"instances"`
+	TLS        TLS                       `yaml:"tls" json:"tls"`
+	Database   Database                  `yaml:"database" json:"database"`
+	Config     map[string]string         `yaml:"config" json:"config,omitempty"`   // handed to every instance as environment variables
+	Secrets    map[string]Secret         `yaml:"secrets" json:"secrets,omitempty"` // likewise, by reference
+	Differs    []string                  `yaml:"differs" json:"differs,omitempty"` // names in Config or Secrets that may differ from the environment it is promoted from
+	Promotion  Promotion                 `yaml:"promotion" json:"promotion"`
+	Thresholds map[string]map[string]any `yaml:"thresholds" json:"thresholds,omitempty"` // criterion → name → value, over the defaults of policies/
+
+	File string `yaml:"-" json:"-"` // where it was declared
+}
+
+// Instances bounds how many instances serve.
+type Instances struct {
+	Min int `yaml:"min" json:"min"`
+	Max int `yaml:"max" json:"max"`
+}
+
+// TLS says what the public address presents.
+type TLS struct {
+	Trust string   `yaml:"trust" json:"trust"` // private: gate's own CA; public: the system's roots must accept it
+	Names []string `yaml:"names" json:"names"`
+	Cert  string   `yaml:"cert" json:"cert,omitempty"` // PEM file; with trust: public
+	Key   string   `yaml:"key" json:"key,omitempty"`
+}
+
+// Database says where the environment's PostgreSQL is.
+type Database struct {
+	// URLEnv names the environment variable that holds the URL of a database
+	// whose user may create roles. When the variable is not set, or no name is
+	// given, gate runs a cluster of its own.
+	URLEnv string `yaml:"url_env" json:"url_env,omitempty"`
+	// Adopt says that the database may hold tables from before gate came: else
+	// an environment without a history must have an empty one.
+	Adopt bool `yaml:"adopt" json:"adopt,omitempty"`
+}
+
+// Secret is a reference, never a value. Exactly one field is set.
+type Secret struct {
+	Env  string `yaml:"env" json:"env,omitempty"`
+	File string `yaml:"file" json:"file,omitempty"` // mode 0600
+}
+
+// Promotion says how a release gets into the environment.
+type Promotion struct {
+	From   string   `yaml:"from" json:"from,omitempty"` // environment that it must have passed; empty for the first
+	Canary *Canary  `yaml:"canary" json:"canary,omitempty"`
+	Soak   Duration `yaml:"soak" json:"soak"` // the previous release's instances stay warm so long
+}
+
+// Canary says how the first instance of a release is compared with the rest.
+type Canary struct {
+	Weight     int      `yaml:"weight" json:"weight"`           // percent of the traffic
+	MinSamples int      `yaml:"min_samples" json:"min_samples"` // requests an arm
+	Limit      Duration `yaml:"limit" json:"limit"`             // by then it is inconclusive
+	Synthetic  int      `yaml:"synthetic" json:"synthetic"`     // declared synthetic requests per second an arm; 0: none
+}
+
+// Trust is trust.yaml.
+type Trust struct {
+	// Remote is where the ledger is mirrored to, by Git; empty: nowhere. A
+	// machine's own key counts only on a ledger without a remote.
+	Remote string `yaml:"remote" json:"remote,omitempty"`
+	Keys   []Key  `yaml:"keys" json:"keys,omitempty"`
+}
+
+// Key is somebody who may sign.
+type Key struct {
+	ID           string   `yaml:"id" json:"id"`                               // "ed25519:" and 64 hexadecimal digits of the public key
+	Name         string   `yaml:"name" json:"name"`                           // for people
+	May          []string `yaml:"may" json:"may"`                             // measure, decide, promote, approve, daemon
+	Environments []string `yaml:"environments" json:"environments,omitempty"` // empty: all
+}
+
+// Duration is a time.Duration written as "1m30s".
+type Duration time.Duration
+
+// D is d as a time.Duration.
+func (d Duration) D() time.Duration { return time.Duration(d) }
+
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalText writes "1m30s".
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads "1m30s".
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
+
+// UnmarshalYAML is UnmarshalText that knows the line of a mistake.
+func (d *Duration) UnmarshalYAML(n ast.Node) error {
+	s, ok := n.(*ast.StringNode)
+	if ok && d.UnmarshalText([]byte(s.Value)) == nil {
+		return nil
+	}
+	return &Problem{Line: n.GetToken().Position.Line, What: n.String() + " is no duration", Next: "write it as 1m30s"}
+}

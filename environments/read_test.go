@@ -1,0 +1,116 @@
+package environments
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+func declared(t *testing.T) fstest.MapFS {
+	t.Helper()
+	m := fstest.MapFS{}
+	for _, f := range []string{"app.yaml", "staging.yaml", "production.yaml", "trust.yaml"} {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m["environments/"+f] = &fstest.MapFile{Data: b}
+	}
+	return m
+}
+
+func TestReadOwnDeclarations(t *testing.T) {
+	d, err := Read(declared(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.App.Name != "smartcloudops" || len(d.Environments) != 2 {
+		t.Fatalf("read %+v", d)
+	}
+	if d.Environments[0].Name != "staging" || d.Environments[1].Name != "production" {
+		t.Errorf("order is not that of promotion: %s, %s", d.Environments[0].Name, d.Environments[1].Name)
+	}
+}
+
+func TestMistakesNameFileAndLine(t *testing.T) {
+	tests := []struct {
+		name, file, old, new string
+		want                 []string
+	}{
+		{"unknown key", "staging.yaml", "target: local", "target: local\ncolour: red", []string{"environments/staging.yaml:3", "colour"}},
+		{"wrong type", "staging.yaml", "instances: {min: 2, max: 10}", "instances: {min: two, max: 10}", []string{"environments/staging.yaml:4"}},
+		{"min over max", "staging.yaml", "{min: 2, max: 10}", "{min: 5, max: 3}", []string{"environments/staging.yaml:4", "5 is greater than instances.max 3"}},
+		{"bad duration", "app.yaml", "think: 1s", "think: soon", []string{"environments/app.yaml:38"}},
+		{"missing required", "app.yaml", "  ready: /readyz\n", "", []string{"environments/app.yaml:", "serve.ready"}},
+		{"unknown target", "production.yaml", "target: local", "target: moon", []string{"environments/production.yaml:2", "moon"}},
+		{"unknown from", "production.yaml", "from: staging", "from: stagging", []string{"environments/production.yaml:13", "stagging"}},
+		{"same address", "production.yaml", "127.0.0.1:9443", "127.0.0.1:8443", []string{"environments/staging.yaml:3", "address of production"}},
+		{"unknown placeholder", "app.yaml", "127.0.0.1:${PORT}", "127.0.0.1:${PROT}", []string{"environments/app.yaml:22", "${PROT}"}},
+		{"not YAML", "app.yaml", "name: smartcloudops", "name: [", []string{"environments/app.yaml:"}},
+		{"empty file", "app.yaml", "*", "", []string{"environments/app.yaml"}},
+		{"name is not the file's", "staging.yaml", "environment: staging", "environment: stage", []string{"environments/staging.yaml:1", "staging"}},
+		{"untrusted action", "trust.yaml", "keys: []", "keys:\n  - {id: x, name: me, may: [rule]}", []string{"environments/trust.yaml:5", `holds "rule"`}},
+		{"secret with two sources", "staging.yaml", "config:", "secrets:\n  API: {env: A, file: /b}\nconfig:", []string{"environments/staging.yaml:11", "two sources"}},
+		{"port out of range", "staging.yaml", "127.0.0.1:8443", "127.0.0.1:99999", []string{"environments/staging.yaml:3", "99999"}},
+		{"two documents", "staging.yaml", "environment: staging", "---\nenvironment: staging\n---", []string{"environments/staging.yaml"}},
+		{"circle", "staging.yaml", "promotion:", "promotion:\n  from: production\n  canary: {weight: 1, min_samples: 1, limit: 1s, synthetic: 0}", []string{"leads in a circle"}},
+		{"duplicate key", "staging.yaml", "target: local", "target: local\ntarget: local", []string{"environments/staging.yaml:3"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := declared(t)
+			f := m["environments/"+tt.file]
+			text := string(f.Data)
+			if tt.old == "*" {
+				text = tt.new
+			} else {
+				if !strings.Contains(text, tt.old) {
+					t.Fatalf("%s no longer holds %q", tt.file, tt.old)
+				}
+				text = strings.Replace(text, tt.old, tt.new, 1)
+			}
+			f.Data = []byte(text)
+			_, err := Read(m)
+			var ps Problems
+			if !errors.As(err, &ps) {
+				t.Fatalf("got error %v, want Problems", err)
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("error %q lacks %q", err, w)
+				}
+			}
+			for _, p := range ps {
+				if strings.Contains(p.Error(), "\n") {
+					t.Errorf("more than one line: %q", p.Error())
+				}
+			}
+		})
+	}
+}
+
+func TestNothingDeclared(t *testing.T) {
+	if _, err := Read(fstest.MapFS{}); !errors.Is(err, ErrNotDeclared) {
+		t.Fatalf("got %v, want ErrNotDeclared", err)
+	}
+}
+
+func TestConfigDigest(t *testing.T) {
+	d, err := Read(declared(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := *d.Environment("production")
+	before := e.ConfigDigest()
+	e.Promotion.Soak = 0
+	e.Thresholds = map[string]map[string]any{"load": {"p95_seconds": 1}}
+	if e.ConfigDigest() != before {
+		t.Error("how a release gets in is no part of the configuration")
+	}
+	e.Config = map[string]string{"LOG_LEVEL": "debug"}
+	if e.ConfigDigest() == before {
+		t.Error("another value, the same digest")
+	}
+}

@@ -1,0 +1,284 @@
+package environments
+
+import (
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+)
+
+var (
+	nameRE      = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
+	envVarRE    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	toolchainRE = regexp.MustCompile(`^go1\.[0-9]+\.[0-9]+$`)
+	keyIDRE     = regexp.MustCompile(`^ed25519:[0-9a-f]{64}$`)
+	variableRE  = regexp.MustCompile(`\$\{([^}]*)\}`)
+)
+
+// Placeholders that declarations may use.
+var (
+	serveVariables = []string{"PORT", "DATABASE_URL", "RELEASE", "ENVIRONMENT", "INSTANCE"}
+	loadVariables  = []string{"USER", "SEQ", "RUN", "NOW"}
+	actions        = []string{"measure", "decide", "promote", "approve", "daemon"}
+	methods        = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
+)
+
+// MaxInstances is the most that one machine is asked to run.
+const MaxInstances = 10
+
+type validator struct {
+	files    map[string]*source
+	problems Problems
+}
+
+func (v *validator) say(file, at, next, format string, args ...any) {
+	p := &Problem{File: file, What: strings.TrimPrefix(at, "$.") + " " + fmt.Sprintf(format, args...), Next: next}
+	if s := v.files[file]; s != nil {
+		p.Line = s.line(at)
+	}
+	v.problems = append(v.problems, p)
+}
+
+func (v *validator) all(d *Declarations) {
+	v.app(Dir+"/app.yaml", d.App)
+	names := map[string]bool{}
+	listens := map[string]string{}
+	for _, e := range d.Environments {
+		v.environment(e)
+		if names[e.Name] {
+			v.say(e.File, "$.environment", "give each environment its own name", "%q is declared twice", e.Name)
+		}
+		names[e.Name] = true
+		if other, taken := listens[e.Listen]; taken {
+			v.say(e.File, "$.listen", "choose another port", "%q is the address of %s already", e.Listen, other)
+		}
+		listens[e.Listen] = e.Name
+	}
+	v.order(d)
+	v.trust(Dir+"/trust.yaml", d.Trust)
+}
+
+func (v *validator) app(f string, a *App) {
+	if !nameRE.MatchString(a.Name) {
+		v.say(f, "$.name", "use a lower-case letter, then up to 30 letters, digits or hyphens", "is %q", a.Name)
+	}
+	if !strings.HasPrefix(a.Build.Package, "./") && a.Build.Package != "." {
+		v.say(f, "$.build.package", "name the main package relative to the repository, as ./cmd/service", "is %q", a.Build.Package)
+	}
+	if !toolchainRE.MatchString(a.Build.Toolchain) {
+		v.say(f, "$.build.toolchain", "name one exact Go version, as go1.26.8", "is %q", a.Build.Toolchain)
+	}
+	if len(a.Test.Command) == 0 {
+		v.say(f, "$.test.command", "name the command that runs the tests, as [go, test, ./...]", "is empty")
+	}
+	v.positive(f, "$.test.timeout", a.Test.Timeout)
+	v.variables(f, "$.serve.args", a.Serve.Args, serveVariables)
+	v.env(f, "$.serve.env", a.Serve.Env)
+	if !strings.HasPrefix(a.Serve.Ready, "/") {
+		v.say(f, "$.serve.ready", "name the path that answers 200 once an instance may get traffic, as /readyz", "is %q", a.Serve.Ready)
+	}
+	v.positive(f, "$.serve.start_timeout", a.Serve.StartTimeout)
+	v.positive(f, "$.serve.stop_timeout", a.Serve.StopTimeout)
+	if a.Migrate != nil {
+		v.variables(f, "$.migrate.args", a.Migrate.Args, serveVariables)
+		v.env(f, "$.migrate.env", a.Migrate.Env)
+		v.positive(f, "$.migrate.timeout", a.Migrate.Timeout)
+	}
+	v.load(f, &a.Load)
+	v.between(f, "$.update.rate", a.Update.Rate, 1, 5000)
+}
+
+func (v *validator) load(f string, l *Load) {
+	v.between(f, "$.load.users", l.Users, 1, 10000)
+	v.positive(f, "$.load.think", l.Think)
+	v.positive(f, "$.load.warmup", l.Warmup)
+	v.positive(f, "$.load.closed", l.Closed)
+	v.positive(f, "$.load.open", l.Open)
+	if len(l.Endpoints) == 0 {
+		v.say(f, "$.load.endpoints", "declare at least one kind of request", "is empty")
+	}
+	seen := map[string]bool{}
+	for i, e := range l.Endpoints {
+		at := fmt.Sprintf("$.load.endpoints[%d]", i)
+		if !nameRE.MatchString(e.Name) || seen[e.Name] {
+			v.say(f, at+".name", "give each endpoint its own lower-case name", "is %q", e.Name)
+		}
+		seen[e.Name] = true
+		if !slices.Contains(methods, e.Method) {
+			v.say(f, at+".method", "use one of "+strings.Join(methods, ", "), "is %q", e.Method)
+		}
+		if !strings.HasPrefix(e.Path, "/") {
+			v.say(f, at+".path", "start it with /", "is %q", e.Path)
+		}
+		v.between(f, at+".weight", e.Weight, 1, 1000)
+		v.between(f, at+".expect.status", e.Expect.Status, 100, 599)
+		v.variables(f, at+".path", []string{e.Path}, loadVariables)
+		v.variables(f, at+".body", []string{e.Body}, loadVariables)
+		for _, h := range sortedValues(e.Headers) {
+			v.variables(f, at+".headers", []string{h}, loadVariables)
+		}
+	}
+}
+
+func (v *validator) environment(e *Environment) {
+	f := e.File
+	if want := strings.TrimSuffix(f[strings.LastIndexByte(f, '/')+1:], ".yaml"); e.Name != want {
+		v.say(f, "$.environment", "name it as the file: "+want, "is %q", e.Name)
+	} else if !nameRE.MatchString(e.Name) {
+		v.say(f, "$.environment", "use a lower-case letter, then up to 30 letters, digits or hyphens", "is %q", e.Name)
+	}
+	if e.Target != "local" {
+		v.say(f, "$.target", "use local", "is %q, which this gate does not know", e.Target)
+	}
+	if _, port, err := net.SplitHostPort(e.Listen); err != nil {
+		v.say(f, "$.listen", "write host:port, as 127.0.0.1:8443", "is %q", e.Listen)
+	} else if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		v.say(f, "$.listen", "use a port from 1 to 65535", "has port %q", port)
+	}
+	v.between(f, "$.instances.min", e.Instances.Min, 1, MaxInstances)
+	v.between(f, "$.instances.max", e.Instances.Max, 1, MaxInstances)
+	if e.Instances.Min > e.Instances.Max {
+		v.say(f, "$.instances.min", "make it at most instances.max", "%d is greater than instances.max %d", e.Instances.Min, e.Instances.Max)
+	}
+	switch e.TLS.Trust {
+	case "private":
+		if e.TLS.Cert != "" || e.TLS.Key != "" {
+			v.say(f, "$.tls.cert", "drop it, or declare trust: public", "goes with trust: public only")
+		}
+	case "public":
+		if e.TLS.Cert == "" || e.TLS.Key == "" {
+			v.say(f, "$.tls", "name the PEM files tls.cert and tls.key", "lacks a certificate")
+		}
+	default:
+		v.say(f, "$.tls.trust", "use private (gate's own authority) or public", "is %q", e.TLS.Trust)
+	}
+	if len(e.TLS.Names) == 0 {
+		v.say(f, "$.tls.names", "list the names and addresses that clients use", "is empty")
+	}
+	if e.Database.URLEnv != "" && !envVarRE.MatchString(e.Database.URLEnv) {
+		v.say(f, "$.database.url_env", "name an environment variable", "is %q", e.Database.URLEnv)
+	}
+	v.env(f, "$.config", e.Config)
+	for _, name := range sortedKeys(e.Secrets) {
+		s, at := e.Secrets[name], "$.secrets."+name
+		if !envVarRE.MatchString(name) {
+			v.say(f, at, "use letters, digits and underscores", "is no name of an environment variable")
+		}
+		if (s.Env == "") == (s.File == "") {
+			v.say(f, at, "give exactly one of env and file", "refers to none or to two sources")
+		}
+		if _, both := e.Config[name]; both {
+			v.say(f, at, "keep it in one of them", "stands in config, too")
+		}
+	}
+	v.promotion(e)
+}
+
+func (v *validator) promotion(e *Environment) {
+	f, p := e.File, e.Promotion
+	if p.Soak < 0 {
+		v.say(f, "$.promotion.soak", "write 0s or more", "is %s", p.Soak)
+	}
+	switch {
+	case p.From == "" && p.Canary != nil:
+		v.say(f, "$.promotion.canary", "declare promotion.from, or drop it", "needs an environment to be promoted from")
+	case p.From != "" && p.Canary == nil:
+		v.say(f, "$.promotion", "declare weight, min_samples, limit and synthetic", "lacks canary")
+	case p.Canary != nil:
+		c := p.Canary
+		v.between(f, "$.promotion.canary.weight", c.Weight, 1, 99)
+		v.between(f, "$.promotion.canary.min_samples", c.MinSamples, 1, 1_000_000)
+		v.between(f, "$.promotion.canary.synthetic", c.Synthetic, 0, 1000)
+		v.positive(f, "$.promotion.canary.limit", c.Limit)
+	}
+}
+
+// order refuses unknown and circular promotion.from.
+func (v *validator) order(d *Declarations) {
+	for _, e := range d.Environments {
+		seen := map[string]bool{}
+		for at := e; at.Promotion.From != ""; {
+			if seen[at.Name] {
+				v.say(e.File, "$.promotion.from", "let one environment be the first", "leads in a circle")
+				break
+			}
+			seen[at.Name] = true
+			next := d.Environment(at.Promotion.From)
+			if next == nil {
+				if at == e {
+					v.say(e.File, "$.promotion.from", "name a declared environment", "is %q, which is not declared", e.Promotion.From)
+				}
+				break
+			}
+			at = next
+		}
+	}
+}
+
+func (v *validator) trust(f string, t *Trust) {
+	for i, k := range t.Keys {
+		at := fmt.Sprintf("$.keys[%d]", i)
+		if !keyIDRE.MatchString(k.ID) {
+			v.say(f, at+".id", "write ed25519: and 64 hexadecimal digits, as gate doctor prints it", "is %q", k.ID)
+		}
+		if len(k.May) == 0 {
+			v.say(f, at+".may", "list what it may sign: "+strings.Join(actions, ", "), "is empty")
+		}
+		for _, m := range k.May {
+			if !slices.Contains(actions, m) {
+				v.say(f, at+".may", "use some of "+strings.Join(actions, ", "), "holds %q", m)
+			}
+		}
+	}
+}
+
+func (v *validator) positive(f, at string, d Duration) {
+	if d <= 0 {
+		v.say(f, at, "write a duration as 1m30s", "is missing or not positive")
+	}
+}
+
+func (v *validator) between(f, at string, n, low, high int) {
+	if n < low || n > high {
+		v.say(f, at, fmt.Sprintf("use %d to %d", low, high), "is %d", n)
+	}
+}
+
+func (v *validator) env(f, at string, m map[string]string) {
+	for _, k := range sortedKeys(m) {
+		if !envVarRE.MatchString(k) {
+			v.say(f, at+"."+k, "use letters, digits and underscores", "is no name of an environment variable")
+		}
+		v.variables(f, at+"."+k, []string{m[k]}, serveVariables)
+	}
+}
+
+func (v *validator) variables(f, at string, in, known []string) {
+	for _, s := range in {
+		for _, m := range variableRE.FindAllStringSubmatch(s, -1) {
+			if !slices.Contains(known, m[1]) {
+				v.say(f, at, "use some of ${"+strings.Join(known, "}, ${")+"}", "holds ${%s}, which nothing fills", m[1])
+			}
+		}
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+func sortedValues(m map[string]string) []string {
+	var vs []string
+	for _, k := range sortedKeys(m) {
+		vs = append(vs, m[k])
+	}
+	return vs
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"time"
+
+	"github.com/lmittmann/tint"
+
+	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/ledger"
+	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/release"
+	"github.com/smartcloudops/gate/pipeline/run"
+	"github.com/smartcloudops/gate/pipeline/target/local"
+	"github.com/smartcloudops/gate/policies"
+)
+
+// session is what most verbs need: the clone, its declarations and the state.
+type session struct {
+	*Globals
+	clone *release.Clone
+	decl  *environments.Declarations // of the work tree
+	state string
+	cache string
+	log   *slog.Logger
+
+	ledger  *ledger.Ledger
+	journal *promotion.Journal
+	judge   *promotion.Judge
+	store   *release.Store
+}
+
+// open opens all of it. The caller must close.
+func (g *Globals) open(ctx context.Context) (*session, error) {
+	s := &session{Globals: g, log: slog.New(tint.NewHandler(g.Err, &tint.Options{Level: slog.LevelInfo, NoColor: true}))}
+	var err error
+	if s.clone, err = release.OpenClone(ctx, g.Dir, g.Environ); err != nil {
+		return nil, err
+	}
+	if s.decl, err = environments.Read(os.DirFS(s.clone.Root)); err != nil {
+		return nil, err
+	}
+	if s.state, err = stateDir(g.Getenv); err != nil {
+		return nil, err
+	}
+	if s.cache, err = cacheDir(g.Getenv); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(s.state, 0o711); err != nil {
+		return nil, fmt.Errorf("state directory %s: %w; make it writable or set GATE_STATE to another folder", s.state, errors.Unwrap(err))
+	}
+	key, created, err := ledger.LoadOrCreateKey(filepath.Join(s.state, "keys", "ed25519"))
+	if err != nil {
+		return nil, err
+	}
+	if created {
+		fmt.Fprintf(g.Err, "gate: made this machine's signing key %s in %s\n", key.ID(), filepath.Join(s.state, "keys"))
+	}
+	s.ledger, err = ledger.Open(ctx, ledger.Options{
+		Dir: s.state, App: s.decl.App.Name, Signer: key, Trust: s.decl.Trust, Now: time.Now, Env: g.Environ,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.journal = &promotion.Journal{Ledger: s.ledger, Now: time.Now}
+	p, err := policies.New(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range s.decl.Environments {
+		if _, err := p.Thresholds(e); err != nil {
+			return nil, err
+		}
+	}
+	s.judge = &promotion.Judge{Policies: p, Checks: checks.All(), Trusted: s.ledger.TrustedFor, Now: time.Now}
+	s.store, err = release.OpenStore(filepath.Join(s.state, "releases"))
+	return s, err
+}
+
+func (s *session) close() {
+	if s != nil && s.ledger != nil {
+		s.ledger.Close()
+	}
+}
+
+// environment is the declaration of the environment, or an error with exit
+// code 2 that names those that there are.
+func (s *session) environment(name string) (*environments.Environment, error) {
+	if e := s.decl.Environment(name); e != nil {
+		return e, nil
+	}
+	var names []string
+	for _, e := range s.decl.Environments {
+		names = append(names, e.Name)
+	}
+	return nil, &Exit{promotion.CodeUsage, fmt.Errorf("environment %q is not declared; there are %v", name, names)}
+}
+
+func (s *session) paths(environment string) local.Paths {
+	return local.Paths{State: s.state, Environment: environment}
+}
+
+func (s *session) executor(environment string) run.Executor {
+	return &executor{session: s, environment: environment, client: local.NewClient(s.paths(environment))}
+}
+
+// pipeline is everything that a run works with; done removes its work folder.
+func (s *session) pipeline(tell func(run.Event)) (p *run.Pipeline, done func(), err error) {
+	work, err := os.MkdirTemp("", "gate-run-")
+	if err != nil {
+		return nil, nil, fmt.Errorf("work folder: %w", err)
+	}
+	return &run.Pipeline{
+		Clone: s.clone, Store: s.store, Journal: s.journal, Judge: s.judge, Executor: s.executor,
+		Work: work, Tools: filepath.Join(s.cache, "tools"), By: s.by(), Environ: s.Environ, Now: time.Now, Tell: tell,
+	}, func() { os.RemoveAll(work) }, nil
+}
+
+// by names who asks, for people: it proves nothing.
+func (s *session) by() string {
+	name := "somebody"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return name
+}
+
+// stateDir is where gate keeps ledger, releases and environments.
+func stateDir(getenv func(string) string) (string, error) {
+	if d := getenv("GATE_STATE"); d != "" {
+		return filepath.Abs(d)
+	}
+	if os.Geteuid() == 0 {
+		return "/var/lib/gate", nil
+	}
+	if d := getenv("XDG_STATE_HOME"); d != "" {
+		return filepath.Join(d, "gate"), nil
+	}
+	home := getenv("HOME")
+	if home == "" {
+		return "", &Exit{promotion.CodeUsage, errors.New("neither GATE_STATE nor HOME is set: set GATE_STATE to a folder for gate's state")}
+	}
+	return filepath.Join(home, ".local", "state", "gate"), nil
+}
+
+// cacheDir is where gate keeps what it can fetch again.
+func cacheDir(getenv func(string) string) (string, error) {
+	if d := getenv("GATE_CACHE"); d != "" {
+		return filepath.Abs(d)
+	}
+	if os.Geteuid() == 0 {
+		return "/var/cache/gate", nil
+	}
+	if d := getenv("XDG_CACHE_HOME"); d != "" {
+		return filepath.Join(d, "gate"), nil
+	}
+	home := getenv("HOME")
+	if home == "" {
+		return "", &Exit{promotion.CodeUsage, errors.New("neither GATE_CACHE nor HOME is set: set GATE_CACHE to a folder for tools")}
+	}
+	return filepath.Join(home, ".cache", "gate"), nil
+}

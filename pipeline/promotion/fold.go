@@ -1,0 +1,290 @@
+package promotion
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/pipeline/ledger"
+)
+
+// Item is one statement of the ledger, its signature verified.
+type Item struct {
+	Seq       int64
+	Digest    string // of the statement
+	Type      string
+	Predicate json.RawMessage
+	Signers   []string // key ids
+	// May says whether the signers may do the action in the environment.
+	May func(action, environment string) bool
+}
+
+// View is the fold of a ledger: what its records add up to.
+type View struct {
+	Seq          int64 // of the newest item that was folded
+	Releases     map[string]*ReleaseRecord
+	Environments map[string]*EnvironmentView
+	Decisions    map[string]string   // decision id → digest of the statement
+	evidence     map[string][]Signed // key → runs, oldest first
+	latest       []string            // digests of release records, oldest first
+}
+
+// Signed is evidence with who signed it.
+type Signed struct {
+	Digest   string
+	Signers  []string
+	Evidence checks.Evidence
+}
+
+// EnvironmentView is what the records say of one environment.
+type EnvironmentView struct {
+	Desired  string       // release record; empty: nothing has been accepted
+	History  []Transition // of ended promotions, oldest first
+	Active   *Transition  // newest transition of a promotion that has not ended
+	Reached  Step         // furthest forward step of Active
+	Consumed map[string]*Transition
+	Hold     *Hold
+}
+
+// NewView is the fold of nothing.
+func NewView() *View {
+	return &View{
+		Seq:          -1,
+		Releases:     map[string]*ReleaseRecord{},
+		Environments: map[string]*EnvironmentView{},
+		Decisions:    map[string]string{},
+		evidence:     map[string][]Signed{},
+	}
+}
+
+// Environment is the view of one environment, empty when no record speaks of it.
+func (v *View) Environment(name string) *EnvironmentView {
+	if e := v.Environments[name]; e != nil {
+		return e
+	}
+	return &EnvironmentView{Consumed: map[string]*Transition{}}
+}
+
+// environment is Environment for folding: what is changed stays.
+func (v *View) environment(name string) *EnvironmentView {
+	e := v.Environment(name)
+	v.Environments[name] = e
+	return e
+}
+
+// clone is a view that can be folded on while others read v.
+func (v *View) clone() *View {
+	c := *v
+	c.Releases, c.Decisions, c.evidence = maps.Clone(v.Releases), maps.Clone(v.Decisions), maps.Clone(v.evidence)
+	c.latest = slices.Clip(v.latest)
+	for key, runs := range c.evidence {
+		c.evidence[key] = slices.Clip(runs)
+	}
+	c.Environments = map[string]*EnvironmentView{}
+	for name, e := range v.Environments {
+		n := *e
+		n.History, n.Consumed = slices.Clip(e.History), maps.Clone(e.Consumed)
+		c.Environments[name] = &n
+	}
+	return &c
+}
+
+// recordOf is the newest release record of the release and commit.
+func (v *View) recordOf(release, commit string) string {
+	for _, d := range slices.Backward(v.latest) {
+		if r := v.Releases[d]; r.Release == release && (commit == "" || r.Commit == commit) {
+			return d
+		}
+	}
+	return ""
+}
+
+// Apply folds one more item. Types that it does not know are passed over, so
+// that an older gate can read a newer ledger; a known type that does not parse
+// is an error, since a state folded from half of the records is a wrong state.
+// What its signers may not say counts as not said.
+func (v *View) Apply(it Item) error {
+	if it.Seq <= v.Seq {
+		return nil
+	}
+	into := func(x any) error {
+		if err := json.Unmarshal(it.Predicate, x); err != nil {
+			return fmt.Errorf("ledger entry %d: %s: %w", it.Seq, it.Type, err)
+		}
+		return nil
+	}
+	switch it.Type {
+	case ReleaseType:
+		r := new(ReleaseRecord)
+		if err := into(r); err != nil {
+			return err
+		}
+		if !it.May(ledger.Measure, "") || r.Declarations == nil {
+			break
+		}
+		v.Releases[it.Digest] = r
+		v.latest = append(v.latest, it.Digest)
+	case DecisionType:
+		var d struct {
+			Decision struct {
+				ID string `json:"decision"`
+			} `json:"decision"`
+		}
+		if err := into(&d); err != nil {
+			return err
+		}
+		v.Decisions[d.Decision.ID] = it.Digest
+	case checks.EvidenceType:
+		s := Signed{Digest: it.Digest, Signers: it.Signers}
+		if err := into(&s.Evidence); err != nil {
+			return err
+		}
+		v.evidence[s.Evidence.Key] = append(v.evidence[s.Evidence.Key], s)
+	case HoldType:
+		h := new(Hold)
+		if err := into(h); err != nil {
+			return err
+		}
+		if !it.May(ledger.Promote, h.Environment) {
+			break
+		}
+		e := v.environment(h.Environment)
+		if e.Hold = h; h.Reason == "" {
+			e.Hold = nil
+		}
+	case TransitionType:
+		t := new(Transition)
+		if err := into(t); err != nil {
+			return err
+		}
+		if it.May(ledger.Promote, t.Environment) || it.May(ledger.Daemon, t.Environment) {
+			v.transition(it.Seq, t)
+		}
+	}
+	v.Seq = it.Seq
+	return nil
+}
+
+func (v *View) transition(seq int64, t *Transition) {
+	e := v.environment(t.Environment)
+	if t.Step == Begin && t.Token == 0 {
+		t.Token = seq
+	}
+	if t.Step != End {
+		if e.Active == nil || e.Active.Request != t.Request {
+			e.Reached = ""
+		}
+		if t.Step != Withdraw {
+			e.Reached = t.Step
+		}
+		e.Active = t
+		return
+	}
+	e.Consumed[t.Request] = t
+	e.History = append(e.History, *t)
+	if e.Active != nil && e.Active.Request == t.Request {
+		e.Active = nil
+	}
+	if t.State == Succeeded {
+		e.Desired = t.Record
+	}
+}
+
+// Evidence are the runs of one key, oldest first.
+func (v *View) Evidence(key string) []Signed { return v.evidence[key] }
+
+// AllEvidence is every run, in no order.
+func (v *View) AllEvidence() []Signed {
+	var all []Signed
+	for _, runs := range v.evidence {
+		all = append(all, runs...)
+	}
+	return all
+}
+
+// Bootstrap says whether nothing was ever accepted into the environment.
+func (v *View) Bootstrap(environment string) bool {
+	return v.Environment(environment).Desired == ""
+}
+
+// Previous is the release that the given one replaces in the environment: the
+// newest other release that was accepted there before it; the release itself
+// when there is none.
+func (v *View) Previous(environment, release string) string {
+	// Once release serves, it is passed over here: what was proved of the change
+	// from its predecessor stays true after the promotion.
+	for _, t := range slices.Backward(v.Environment(environment).History) {
+		if t.State == Succeeded && t.Release != release {
+			return t.Release
+		}
+	}
+	return release
+}
+
+// PreviousRecord is the release record that was accepted into the environment
+// before the one desired now and runs something else; empty when there is none.
+func (v *View) PreviousRecord(environment string) string {
+	e := v.Environment(environment)
+	desired := v.Releases[e.Desired]
+	for _, t := range slices.Backward(e.History) {
+		r := v.Releases[t.Record]
+		if t.State != Succeeded || r == nil || desired == nil {
+			continue
+		}
+		if r.Revision(environment).ID() != desired.Revision(environment).ID() {
+			return t.Record
+		}
+	}
+	return ""
+}
+
+// FailedThere says whether the release was rolled back from, or failed in, the
+// environment, and how. An older failure does not count once it has succeeded.
+func (v *View) FailedThere(environment, release string) *Transition {
+	for _, t := range slices.Backward(v.Environment(environment).History) {
+		if t.Release == release && t.Kind == Promote {
+			if t.State == RolledBack {
+				return &t
+			}
+			if t.State == Succeeded {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// Find returns the digests of the release records that ref means, newest first:
+// a record, a release, a commit, or the beginning of one (8 characters at least).
+func (v *View) Find(ref string) []string {
+	var found []string
+	for _, d := range slices.Backward(v.latest) {
+		r := v.Releases[d]
+		for _, id := range []string{d, r.Release, r.Commit} {
+			if matches(id, ref) {
+				found = append(found, d)
+				break
+			}
+		}
+	}
+	return found
+}
+
+func matches(id, ref string) bool {
+	if id == ref {
+		return true
+	}
+	const algorithm = "sha256:"
+	bare := id
+	if len(id) > len(algorithm) && id[:len(algorithm)] == algorithm {
+		bare = id[len(algorithm):]
+	}
+	for _, s := range []string{id, bare} {
+		if len(ref) >= 8 && len(ref) < len(s) && s[:len(ref)] == ref {
+			return true
+		}
+	}
+	return false
+}

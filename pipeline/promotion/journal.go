@@ -1,0 +1,199 @@
+package promotion
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/pipeline/ledger"
+)
+
+// ErrLost: another promotion was first.
+var ErrLost = ledger.ErrLost
+
+// Request asks for a release in an environment.
+type Request struct {
+	ID          string // of its commit
+	Environment string
+	Release     string
+	Commit      string
+	Record      string // release record; empty when the ledger knows none for release and commit
+	By          string
+	Reason      string
+	Rollback    bool
+	At          time.Time
+	Err         error // why it can't be read
+}
+
+// Journal is a ledger in the words of promotions: typed records in, their fold
+// out. It may be used concurrently.
+type Journal struct {
+	Ledger *ledger.Ledger
+	Now    func() time.Time
+
+	mu   sync.Mutex
+	view *View
+}
+
+// View folds what has been recorded until now. Callers must not change it, and
+// it does not change under them.
+func (j *Journal) View(ctx context.Context) (*View, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	v := j.view
+	if v == nil {
+		v = NewView()
+	}
+	records, err := j.Ledger.Entries(ctx, v.Seq+1)
+	if err != nil {
+		return nil, err
+	}
+	if len(records) > 0 || j.view == nil {
+		v = v.clone()
+		if err := j.fold(v, records); err != nil {
+			return nil, err
+		}
+		j.view = v
+	}
+	return v, nil
+}
+
+func (j *Journal) fold(v *View, records []ledger.Record) error {
+	for _, r := range records {
+		err := v.Apply(Item{
+			Seq: r.Entry.Seq, Digest: r.Digest, Type: r.Statement.Type, Predicate: r.Statement.Predicate, Signers: r.Signers,
+			May: func(action, environment string) bool { return j.Ledger.Trusted(r, action, environment) },
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Evidence records evidence and returns its digest.
+func (j *Journal) Evidence(ctx context.Context, e checks.Evidence) (string, error) {
+	return j.append(ctx, checks.EvidenceType, ledger.Digested(e.Subject.Name, e.Subject.Digest), e)
+}
+
+// Decision records a decision and returns its id.
+func (j *Journal) Decision(ctx context.Context, d DecisionRecord) (string, error) {
+	_, err := j.append(ctx, DecisionType, ledger.Digested("release", d.Decision.Release), d)
+	return d.Decision.ID, err
+}
+
+// Release records what a commit became, unless that is on record, and returns
+// the digest of the record.
+func (j *Journal) Release(ctx context.Context, r *ReleaseRecord) (string, error) {
+	v, err := j.View(ctx)
+	if err != nil {
+		return "", err
+	}
+	want := *r
+	for _, d := range v.Find(r.Commit) {
+		known := *v.Releases[d]
+		r.At, want.At = known.At, known.At
+		if same(known, want) {
+			return d, nil
+		}
+	}
+	r.At = j.Now().UTC()
+	return j.append(ctx, ReleaseType, ledger.Digested("release", r.Release), r)
+}
+
+func same(a, b any) bool {
+	x, err1 := json.Marshal(a)
+	y, err2 := json.Marshal(b)
+	return err1 == nil && err2 == nil && string(x) == string(y)
+}
+
+// Hold records a hold, or with an empty reason its end.
+func (j *Journal) Hold(ctx context.Context, h Hold) error {
+	_, err := j.append(ctx, HoldType, ledger.Named(h.Environment), h)
+	return err
+}
+
+// Record records a step before it is taken and returns its sequence number.
+func (j *Journal) Record(ctx context.Context, t Transition) (int64, error) {
+	s, err := statement(TransitionType, ledger.Digested("release", t.Release), t)
+	if err != nil {
+		return 0, err
+	}
+	e, err := j.Ledger.Append(ctx, s)
+	return e.Seq, err
+}
+
+// RecordIf is Record provided that ok, asked of the newest state while nobody
+// else can append, returns nil; else the error is ErrLost and says ok's reason.
+func (j *Journal) RecordIf(ctx context.Context, t Transition, ok func(*View) error) (int64, error) {
+	s, err := statement(TransitionType, ledger.Digested("release", t.Release), t)
+	if err != nil {
+		return 0, err
+	}
+	base, err := j.View(ctx)
+	if err != nil {
+		return 0, err
+	}
+	e, err := j.Ledger.AppendIf(ctx, s, func(now ledger.View) error {
+		v := base.clone()
+		if err := j.fold(v, now.Records[v.Seq+1:]); err != nil {
+			return err
+		}
+		return ok(v)
+	})
+	return e.Seq, err
+}
+
+func (j *Journal) append(ctx context.Context, typ string, subject ledger.Subject, predicate any) (string, error) {
+	s, err := statement(typ, subject, predicate)
+	if err != nil {
+		return "", err
+	}
+	e, err := j.Ledger.Append(ctx, s)
+	return e.Statement, err
+}
+
+func statement(typ string, subject ledger.Subject, predicate any) (ledger.Statement, error) {
+	b, err := json.Marshal(predicate)
+	if err != nil {
+		return ledger.Statement{}, fmt.Errorf("record %s: %w", typ, err)
+	}
+	return ledger.Statement{Type: typ, Subject: []ledger.Subject{subject}, Predicate: b}, nil
+}
+
+// Request writes a request and returns its id.
+func (j *Journal) Request(ctx context.Context, r Request) (string, error) {
+	return j.Ledger.Request(ctx, r.Environment, ledger.Request{
+		Release: r.Release, Commit: r.Commit, By: r.By, Reason: r.Reason, Rollback: r.Rollback,
+	})
+}
+
+// Pending are the environment's requests that nobody has consumed, oldest
+// first.
+func (j *Journal) Pending(ctx context.Context, v *View, environment string) ([]Request, error) {
+	all, err := j.Ledger.Requests(ctx, environment)
+	if err != nil {
+		return nil, err
+	}
+	var out []Request
+	for _, c := range all {
+		if v.Environment(environment).Consumed[c.ID] != nil {
+			continue
+		}
+		r := Request{
+			ID: c.ID, Environment: environment, Release: c.Request.Release, Commit: c.Request.Commit,
+			By: c.Request.By, Reason: c.Request.Reason, Rollback: c.Request.Rollback, At: c.At, Err: c.Err,
+		}
+		if c.Err == nil {
+			r.Record = v.recordOf(r.Release, r.Commit)
+		} else if errors.Is(c.Err, context.Canceled) {
+			return nil, c.Err
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}

@@ -1,0 +1,230 @@
+package promotion
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/target"
+	"github.com/smartcloudops/gate/policies"
+)
+
+// Judge turns what the ledger holds into decisions. It is the same code in the
+// command that asks and in the daemon that executes, so that a request is
+// believed by neither on the other's word.
+type Judge struct {
+	Policies *policies.Policies
+	Checks   []checks.Check
+	// Trusted says whether one of the keys may do the action in the environment.
+	Trusted func(signers []string, action, environment string) bool
+	Now     func() time.Time
+}
+
+// Input is what a check would measure the release on. The environment's
+// address and everything else that only a measurement needs is left empty.
+func (j *Judge) Input(v *View, r *ReleaseRecord, environment string) (checks.Input, error) {
+	e := r.Declarations.Environment(environment)
+	if e == nil {
+		return checks.Input{}, fmt.Errorf("commit %.12s does not declare the environment %s", r.Commit, environment)
+	}
+	return checks.Input{
+		Declarations: r.Declarations,
+		Environment:  e,
+		Release:      r.Release,
+		Previous:     v.Previous(replacedIn(r.Declarations, environment), r.Release),
+		SourceDigest: r.SourceDigest,
+		TreeDigest:   r.TreeDigest,
+		Root:         environments.Dir,
+	}, nil
+}
+
+// replacedIn is the environment whose present release an update proved in the
+// named one is about: the next one that is promoted into, or itself.
+func replacedIn(d *environments.Declarations, environment string) string {
+	for _, e := range d.Environments {
+		if e.Promotion.From == environment {
+			return e.Name
+		}
+	}
+	return environment
+}
+
+// measuredIn is where the evidence for a stage comes from.
+func measuredIn(r *ReleaseRecord, environment string, stage policies.Stage) string {
+	if e := r.Declarations.Environment(environment); (stage == policies.Promotion || stage == policies.Serving) && e != nil && e.Promotion.From != "" {
+		return e.Promotion.From
+	}
+	return environment
+}
+
+// StageFor is what a request for the environment is judged by.
+func StageFor(e *environments.Environment) policies.Stage {
+	if e.Promotion.From == "" {
+		return policies.Admission
+	}
+	return policies.Promotion
+}
+
+// Records are the evidence for one check, as a policy sees it: the completed
+// runs of the key pooled, the others one by one.
+func (j *Judge) Records(v *View, c checks.Check, in checks.Input, now time.Time) ([]policies.Record, error) {
+	var pooled *policies.Record
+	var payloads [][]byte
+	var records []policies.Record
+	for _, s := range v.Evidence(c.Key(in)) {
+		r := j.record(s, now)
+		// Only what counts is pooled: a run by a stranger must not be able to
+		// dilute, nor to spoil, what trusted keys have measured.
+		if !r.Trusted || s.Evidence.Status != checks.Completed || s.Evidence.Trust != checks.TrustBase {
+			records = append(records, r)
+			continue
+		}
+		payloads = append(payloads, s.Evidence.Payload)
+		if pooled == nil {
+			pooled = &r
+			continue
+		}
+		pooled.Digests = append(pooled.Digests, r.Digests...)
+		pooled.Runs++
+		pooled.Finished, pooled.AgeSeconds = r.Finished, r.AgeSeconds
+	}
+	if pooled == nil {
+		return records, nil
+	}
+	if len(payloads) > 1 {
+		if c.Pool == nil {
+			return nil, fmt.Errorf("check %s can't pool %d runs", c.Name, len(payloads))
+		}
+		p, err := c.Pool(payloads)
+		if err != nil {
+			return nil, fmt.Errorf("pool %d runs of check %s: %w", len(payloads), c.Name, err)
+		}
+		pooled.Payload = p
+	}
+	return append(records, *pooled), nil
+}
+
+func (j *Judge) record(s Signed, now time.Time) policies.Record {
+	e := s.Evidence
+	return policies.Record{
+		Digests:     []string{s.Digest},
+		Check:       e.Check,
+		Version:     e.Version,
+		Scope:       string(e.Subject.Scope),
+		Subject:     e.Subject.Digest,
+		Environment: e.Environment,
+		Key:         e.Key,
+		Status:      string(e.Status),
+		Reason:      e.Reason,
+		Trust:       string(e.Trust),
+		Trusted:     j.Trusted(s.Signers, "measure", e.Environment),
+		Runs:        1,
+		Finished:    e.Finished,
+		AgeSeconds:  now.Sub(e.Finished).Seconds(),
+		Payload:     e.Payload,
+	}
+}
+
+// Decide judges the release for the environment. The error means that the
+// question could not be put; a decision that could not be made has the verdict
+// error.
+func (j *Judge) Decide(ctx context.Context, v *View, r *ReleaseRecord, environment string, stage policies.Stage) (DecisionRecord, error) {
+	in, err := j.Input(v, r, measuredIn(r, environment, stage))
+	if err != nil {
+		return DecisionRecord{}, err
+	}
+	own := r.Declarations.Environment(environment)
+	if own == nil {
+		return DecisionRecord{}, fmt.Errorf("commit %.12s does not declare the environment %s", r.Commit, environment)
+	}
+	now := j.Now().UTC()
+	input := policies.Input{
+		At:          now,
+		Stage:       stage,
+		Environment: environment,
+		Release:     r.Release,
+		Commit:      r.Commit,
+		Bootstrap:   v.Bootstrap(environment),
+		Dirty:       r.Dirty,
+		Expected:    map[string]policies.Expected{},
+		Evidence:    []policies.Record{},
+	}
+	if input.Thresholds, err = j.Policies.Thresholds(own); err != nil {
+		return DecisionRecord{}, err
+	}
+	for _, c := range j.Checks {
+		at := in
+		if c.Scope == checks.OfEnvironment && (!c.InEnv || stage == policies.Serving) {
+			// About the environment itself: its declarations, and once it serves,
+			// what it serves.
+			at.Environment = own
+		}
+		e := policies.Expected{
+			Version: c.Version,
+			Scope:   string(c.Scope),
+			Subject: c.Subject(at).Digest,
+			Key:     c.Key(at),
+			Trust:   at.Environment.TLS.Trust,
+		}
+		if c.InEnv || c.Scope == checks.OfEnvironment {
+			e.Environment = at.Environment.Name
+		}
+		input.Expected[c.Name] = e
+		rs, err := j.Records(v, c, at, now)
+		if err != nil {
+			return DecisionRecord{}, err
+		}
+		input.Evidence = append(input.Evidence, rs...)
+	}
+	return j.evaluate(ctx, input)
+}
+
+// Compare judges the two arms of a canary.
+func (j *Judge) Compare(ctx context.Context, r *ReleaseRecord, environment string, arms target.Arms) (DecisionRecord, error) {
+	own := r.Declarations.Environment(environment)
+	thresholds, err := j.Policies.Thresholds(own)
+	if err != nil {
+		return DecisionRecord{}, err
+	}
+	if own.Promotion.Canary == nil {
+		return DecisionRecord{}, errors.New("no canary is declared")
+	}
+	if thresholds["canary"] == nil {
+		thresholds["canary"] = map[string]any{}
+	}
+	thresholds["canary"]["min_samples"] = own.Promotion.Canary.MinSamples
+	payload, err := json.Marshal(arms)
+	if err != nil {
+		return DecisionRecord{}, fmt.Errorf("figures of the canary: %w", err)
+	}
+	now := j.Now().UTC()
+	expected := policies.Expected{
+		Version: 1, Scope: string(checks.OfRelease), Subject: r.Release,
+		Environment: environment, Key: environments.Digest([]string{"canary", r.Release, environment, arms.Since.UTC().Format(time.RFC3339Nano)}),
+	}
+	return j.evaluate(ctx, policies.Input{
+		At: now, Stage: policies.Canary, Environment: environment, Release: r.Release, Commit: r.Commit,
+		Expected:   map[string]policies.Expected{"canary": expected},
+		Thresholds: thresholds,
+		Evidence: []policies.Record{{
+			// The daemon's own figures of this moment: nothing was signed yet, and
+			// they are cited by the digest of what they say.
+			Digests: []string{environments.Digest(arms)},
+			Check:   "canary", Version: expected.Version, Scope: expected.Scope, Subject: expected.Subject,
+			Environment: environment, Key: expected.Key, Status: string(checks.Completed), Trust: string(checks.TrustBase),
+			Trusted: true, Runs: 1, Finished: now, Payload: payload,
+		}},
+	})
+}
+
+func (j *Judge) evaluate(ctx context.Context, in policies.Input) (DecisionRecord, error) {
+	d, err := j.Policies.Evaluate(ctx, in)
+	if err != nil {
+		return DecisionRecord{}, fmt.Errorf("decide on %.19s for %s: %w", in.Release, in.Environment, err)
+	}
+	return DecisionRecord{Decision: d, Input: in}, nil
+}

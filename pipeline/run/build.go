@@ -1,0 +1,107 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/release"
+)
+
+// built is the release that the same source has become already, "" if none, or
+// if the store has lost it.
+func (s *state) built(ctx context.Context) (string, error) {
+	v, err := s.Journal.View(ctx)
+	if err != nil {
+		return "", err
+	}
+	want := s.inputs(s.decl, s.source)
+	for _, r := range v.Releases {
+		if s.inputs(r.Declarations, r.SourceDigest) != want {
+			continue
+		}
+		ok, err := s.Store.Has(r.Release)
+		if err != nil {
+			return "", err
+		}
+		if ok {
+			return r.Release, nil
+		}
+	}
+	return "", nil
+}
+
+// inputs is all that a release's digest depends on, beside gate's own builder.
+func (s *state) inputs(d *environments.Declarations, source string) string {
+	return environments.Digest([]any{release.BuilderVersion, source, d.App.Name, d.App.Build, d.App.Serve, d.App.Migrate})
+}
+
+func (s *state) build(known string) func(context.Context, func(string)) (bool, error) {
+	return func(ctx context.Context, note func(string)) (bool, error) {
+		digest := known
+		if digest == "" {
+			r, err := release.Make(ctx, s.exported, s.decl.App, s.Store, release.Options{Environ: s.Environ, Progress: note})
+			var broken *release.BuildError
+			if errors.As(err, &broken) {
+				s.mu.Lock()
+				s.result.Findings = broken.Findings
+				s.mu.Unlock()
+				return false, &Stop{Code: promotion.CodeFail, Summary: broken.Error(), Next: "mend it and run again; nothing was changed"}
+			}
+			if err != nil {
+				return false, err
+			}
+			digest = r.Digest
+		}
+		note(digest)
+		rec := &promotion.ReleaseRecord{
+			Release: digest, Commit: s.exported.Commit, Subject: s.result.Subject, Dirty: s.exported.Dirty,
+			SourceDigest: s.source, TreeDigest: s.exported.TreeDigest, Declarations: s.decl,
+		}
+		at, err := s.Journal.Release(ctx, rec)
+		if err != nil {
+			return false, err
+		}
+		s.mu.Lock()
+		s.record, s.digest, s.result.Release = rec, at, digest
+		s.mu.Unlock()
+		close(s.hasBuilt)
+		return known != "", nil
+	}
+}
+
+// input is what the checks look at.
+func (s *state) input(ctx context.Context, e *environments.Environment) (checks.Input, error) {
+	v, err := s.Journal.View(ctx)
+	if err != nil {
+		return checks.Input{}, err
+	}
+	in, err := s.Judge.Input(v, s.record, e.Name)
+	if err != nil {
+		return in, err
+	}
+	in.Source, in.Tools = s.exported.Dir, s.Tools
+	return in, nil
+}
+
+// check measures, unless the same has been measured and may still stand.
+func (s *state) check(c checks.Check, e *environments.Environment, name string, needs []string) step {
+	st := step{name: name, needs: needs, exclusive: c.Exclusive}
+	if c.Estimate != nil {
+		st.estimate = c.Estimate(checks.Input{Declarations: s.decl, Environment: e})
+	}
+	st.do = func(ctx context.Context, note func(string)) (bool, error) {
+		m, err := s.measure(ctx, c, e, note)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", name, err)
+		}
+		s.mu.Lock()
+		s.result.Evidence = append(s.result.Evidence, m)
+		s.mu.Unlock()
+		return m.Reused, nil
+	}
+	return st
+}

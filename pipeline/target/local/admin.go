@@ -1,0 +1,234 @@
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/target"
+)
+
+// Paths of the admin API. It has no authentication of its own: the socket's
+// folder is open to its owner alone.
+const (
+	pathStatus  = "/v1/status"
+	pathPoke    = "/v1/poke"
+	pathReplace = "/v1/replace"
+	pathDown    = "/v1/down"
+	pathHand    = "/v1/handover"
+)
+
+// replaced is the answer to a replacement, also to one that failed half-way.
+type replaced struct {
+	Replaced int    `json:"replaced"`
+	Error    string `json:"error,omitempty"`
+}
+
+// report is what the daemon says of itself.
+type report struct {
+	target.Status
+	Version string `json:"version"`
+	PID     int    `json:"pid"`
+}
+
+// ServeAdmin answers commands on the socket until ctx ends. Poke is called when
+// somebody wants requests to be looked for at once.
+func (d *Daemon) ServeAdmin(ctx context.Context, poke func()) error {
+	if err := ensureRuntimeDir(); err != nil {
+		return err
+	}
+	socket := d.paths.Socket()
+	// The lock on the environment is held, so what is there is left over, or a
+	// predecessor's that has handed over.
+	if err := os.Remove(socket); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("admin socket: %w", err)
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", socket)
+	if err != nil {
+		return fmt.Errorf("admin socket: %w", err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err := os.Chmod(socket, 0o600); err != nil {
+		return fmt.Errorf("admin socket: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+pathStatus, func(w http.ResponseWriter, r *http.Request) {
+		s, err := d.Status(r.Context())
+		answer(w, report{s, d.opt.Version, os.Getpid()}, err)
+	})
+	mux.HandleFunc("POST "+pathPoke, func(w http.ResponseWriter, _ *http.Request) {
+		poke()
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("POST "+pathReplace, func(w http.ResponseWriter, r *http.Request) {
+		var ask struct {
+			Release string `json:"release"`
+		}
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&ask); err != nil {
+			answer(w, nil, err)
+			return
+		}
+		// A client that goes away must not leave the environment half replaced.
+		n, err := d.Replace(context.WithoutCancel(r.Context()), ask.Release)
+		a := replaced{Replaced: n}
+		if err != nil {
+			a.Error = err.Error()
+		}
+		answer(w, a, nil)
+	})
+	mux.HandleFunc("POST "+pathDown, func(w http.ResponseWriter, r *http.Request) {
+		answer(w, struct{}{}, d.Down(context.WithoutCancel(r.Context())))
+	})
+	mux.HandleFunc("POST "+pathHand, d.handover)
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
+	stop := context.AfterFunc(ctx, func() {
+		c, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if srv.Shutdown(c) != nil {
+			srv.Close()
+		}
+	})
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("admin socket: %w", err)
+	}
+	return nil
+}
+
+func answer(w http.ResponseWriter, v any, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+		v = map[string]string{"error": err.Error()}
+	}
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// ErrNoDaemon: nothing answers on the environment's socket.
+var ErrNoDaemon = errors.New("no daemon answers")
+
+// Client speaks to the daemon of an environment.
+type Client struct {
+	paths Paths
+	http  *http.Client
+}
+
+// NewClient is a client for the environment's daemon, running or not.
+func NewClient(p Paths) *Client {
+	return &Client{paths: p, http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "unix", p.Socket())
+		},
+		DisableKeepAlives: true,
+	}}}
+}
+
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		r, w := io.Pipe()
+		go func() { w.CloseWithError(json.NewEncoder(w).Encode(in)) }()
+		body = r
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://daemon"+path, body)
+	if err != nil {
+		return err
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("%w for %s: start it with gate serve %s", ErrNoDaemon, c.paths.Environment, c.paths.Environment)
+	}
+	defer res.Body.Close()
+	if res.StatusCode >= 300 {
+		var e struct {
+			Error string `json:"error"`
+		}
+		if json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&e) != nil || e.Error == "" {
+			e.Error = res.Status
+		}
+		return fmt.Errorf("daemon of %s: %s", c.paths.Environment, e.Error)
+	}
+	if out == nil || res.StatusCode == http.StatusNoContent {
+		return nil
+	}
+	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
+		return fmt.Errorf("daemon of %s: unreadable answer: %w", c.paths.Environment, err)
+	}
+	return nil
+}
+
+// Status is what the environment runs; ErrNoDaemon when nobody answers.
+func (c *Client) Status(ctx context.Context) (target.Status, error) {
+	r, err := c.report(ctx)
+	return r.Status, err
+}
+
+func (c *Client) report(ctx context.Context) (report, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	var r report
+	err := c.call(ctx, http.MethodGet, pathStatus, nil, &r)
+	return r, err
+}
+
+// Poke asks the daemon to look for requests at once; it would look anyway.
+func (c *Client) Poke(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_ = c.call(ctx, http.MethodPost, pathPoke, nil, nil)
+}
+
+// Replace implements checks.Replacer.
+func (c *Client) Replace(ctx context.Context, release string) (int, error) {
+	var a replaced
+	if err := c.call(ctx, http.MethodPost, pathReplace, map[string]string{"release": release}, &a); err != nil {
+		return 0, err
+	}
+	if a.Error != "" {
+		return a.Replaced, errors.New(a.Error)
+	}
+	return a.Replaced, nil
+}
+
+// Restarts implements checks.Observer.
+func (c *Client) Restarts(ctx context.Context) (int, error) {
+	s, err := c.Status(ctx)
+	return s.Restarts, err
+}
+
+// Down stops the environment and its daemon; data and ledger stay.
+func (c *Client) Down(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, pathDown, nil, nil)
+}
+
+// Trust is how to verify the environment's certificate; roots are nil for the
+// system's.
+func (p Paths) Trust(e *environments.Environment) (name, file string) {
+	name = e.TLS.Names[0]
+	if e.TLS.Trust == "private" {
+		file = p.CA()
+	}
+	return name, file
+}
+
+// Version is the running daemon's program; ErrNoDaemon when nobody answers.
+func (c *Client) Version(ctx context.Context) (string, error) {
+	r, err := c.report(ctx)
+	return r.Version, err
+}
+
+// PID is the running daemon's process; ErrNoDaemon when nobody answers.
+func (c *Client) PID(ctx context.Context) (int, error) {
+	r, err := c.report(ctx)
+	return r.PID, err
+}

@@ -1,0 +1,385 @@
+package local
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/release"
+	"github.com/smartcloudops/gate/pipeline/target"
+	"github.com/smartcloudops/gate/pipeline/target/local/balancer"
+	"github.com/smartcloudops/gate/pipeline/target/local/certs"
+	"github.com/smartcloudops/gate/pipeline/target/local/cluster"
+	"github.com/smartcloudops/gate/pipeline/target/local/supervisor"
+)
+
+// Errors that callers tell apart.
+var (
+	// ErrForeign: the address belongs to an environment of another ledger.
+	ErrForeign = errors.New("another ledger's environment")
+	// ErrRunning: a daemon of this environment runs already.
+	ErrRunning = errors.New("a daemon runs already")
+	// ErrAddress: the address can't be listened on.
+	ErrAddress = errors.New("address can't be used")
+)
+
+// Options of a daemon. All but Listener are required.
+type Options struct {
+	Paths    Paths
+	App      string
+	Ledger   string                    // id: the environment belongs to it
+	Declared *environments.Environment // used until a release has brought its own
+	Store    *release.Store
+	Cache    string // for a downloaded PostgreSQL
+	Getenv   func(string) string
+	Listener net.Listener // handed over by the daemon before; nil: listen
+	Version  string       // of the program that runs
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+// Daemon runs one environment. It is a target.Target.
+type Daemon struct {
+	opt        Options
+	paths      Paths
+	credential *syscall.Credential
+	synthetic  string // key of synthetic requests
+	started    time.Time
+	lock       *os.File
+	sup        *supervisor.Supervisor
+
+	op sync.Mutex // held by the one operation that changes what serves
+
+	mu      sync.Mutex // guards what follows
+	st      state
+	ready   map[string]supervisor.Instance
+	front   *balancer.Balancer
+	lis     net.Listener
+	db      *cluster.Cluster
+	problem string
+
+	pairs atomic.Pointer[func(*tls.ClientHelloInfo) (*tls.Certificate, error)]
+	renew func(now time.Time) (bool, error)
+
+	probeOnce sync.Once
+	probes    *http.Client
+	access    *accessLog
+	handed    bool // the listener was given to a successor
+	wg        sync.WaitGroup
+	downOnce  sync.Once
+	downAsked chan struct{}
+}
+
+// Open starts what the environment needs, and takes over what still runs.
+func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
+	d := &Daemon{
+		opt: o, paths: o.Paths, synthetic: rand.Text() + rand.Text(), started: o.Now().UTC(),
+		ready: map[string]supervisor.Instance{}, downAsked: make(chan struct{}),
+	}
+	if d.credential, err = unprivileged(); err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{o.Paths.State, o.Paths.dir(), o.Paths.releases()} {
+		// Users without rights run the app and PostgreSQL: they may pass through,
+		// not look around.
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return nil, fmt.Errorf("folder of environment %s: %w; make it writable or set GATE_STATE", o.Paths.Environment, err)
+		}
+	}
+	if d.lock, err = lockDaemon(o.Paths.lockFile()); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	if d.st, err = readState(o.Paths.stateFile()); err != nil {
+		return nil, err
+	}
+	if d.st.Environment == nil || d.st.Stable.Revision == nil {
+		d.st.Environment = o.Declared
+	}
+	if d.st.Environment == nil {
+		return nil, fmt.Errorf("environment %s has never run here and is not declared in this folder: run gate in a clone that declares it", o.Paths.Environment)
+	}
+	if err := d.certify(d.st.Environment); err != nil {
+		return nil, err
+	}
+	d.lis = o.Listener
+	if d.lis == nil {
+		if d.lis, err = d.listen(ctx, d.st.Environment); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.openDatabase(ctx, d.st.Environment); err != nil {
+		return nil, err
+	}
+	if d.access, err = openAccessLog(o.Paths); err != nil {
+		return nil, err
+	}
+	if d.front, err = d.newFront(d.lis); err != nil {
+		return nil, err
+	}
+	d.sup, err = supervisor.New(supervisor.Options{
+		StateFile: o.Paths.instances(), LogDir: o.Paths.Logs(), SpecFor: d.specFor, Log: o.Log, Now: o.Now,
+		OnChange: d.follow,
+		OnExit: func(in supervisor.Instance) {
+			o.Log.Warn("instance ended unasked", "instance", in.ID, "exit", in.LastExit, "restarts", in.Restarts)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func lockDaemon(file string) (*os.File, error) {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the environment: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		var pid [16]byte
+		n, _ := f.ReadAt(pid[:], 0)
+		f.Close()
+		return nil, fmt.Errorf("%w: process %s", ErrRunning, strings.TrimSpace(string(pid[:n])))
+	}
+	if err := f.Truncate(0); err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+		if err != nil {
+			f.Close()
+			return nil, fmt.Errorf("lock the environment: %w", err)
+		}
+	}
+	return f, nil
+}
+
+func (d *Daemon) openDatabase(ctx context.Context, e *environments.Environment) error {
+	o := cluster.Options{
+		Dir: d.paths.dir("postgres"), Name: databaseName(d.opt.App, e.Name), Cache: d.opt.Cache,
+		BinDir: d.opt.Getenv("GATE_POSTGRES_BIN"), Path: d.opt.Getenv("PATH"), Log: logWriter{d.opt.Log},
+	}
+	if e.Database.URLEnv != "" {
+		o.URL = d.opt.Getenv(e.Database.URLEnv)
+	}
+	c, err := cluster.Open(ctx, o)
+	if err != nil {
+		return fmt.Errorf("database of %s: %w", e.Name, err)
+	}
+	d.mu.Lock()
+	d.db = c
+	d.mu.Unlock()
+	return nil
+}
+
+// databaseName is for PostgreSQL, which takes underscores without quotes.
+func databaseName(app, environment string) string {
+	s := strings.NewReplacer("-", "_").Replace(app + "_" + environment)
+	return s[:min(len(s), 50)]
+}
+
+func (d *Daemon) database() *cluster.Cluster {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.db
+}
+
+// certify makes the certificate for the environment the one that is presented.
+func (d *Daemon) certify(e *environments.Environment) error {
+	var get func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	if e.TLS.Trust == "private" {
+		a, err := certs.Ensure(d.paths.dir("certs"), e.TLS.Names, d.opt.Now())
+		if err != nil {
+			return err
+		}
+		get, d.renew = a.GetCertificate, a.Refresh
+	} else {
+		s, err := certs.Given(e.TLS.Cert, e.TLS.Key)
+		if err != nil {
+			return err
+		}
+		get, d.renew = s.GetCertificate, s.Refresh
+	}
+	d.pairs.Store(&get)
+	return nil
+}
+
+func (d *Daemon) newFront(l net.Listener) (*balancer.Balancer, error) {
+	return balancer.New(balancer.Options{
+		Listener: l,
+		GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return (*d.pairs.Load())(h)
+		},
+		SyntheticKey: d.synthetic, Log: d.opt.Log, Now: d.opt.Now, Access: d.access.write,
+	})
+}
+
+// Run serves until ctx ends, or a successor or Down asked for it to end; with it
+// run beside, which end first. Instances and PostgreSQL live on, unless Down has
+// stopped them.
+func (d *Daemon) Run(ctx context.Context, beside ...func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, 4+len(beside))
+	own := func(wg *sync.WaitGroup, ctx context.Context, f func(context.Context) error) {
+		wg.Go(func() {
+			if err := f(ctx); err != nil && ctx.Err() == nil {
+				failed <- err
+			}
+		})
+	}
+	d.serve(d.front, failed)
+	own(&d.wg, ctx, d.sup.Run)
+	own(&d.wg, ctx, d.upkeep)
+	first, stop := context.WithCancel(ctx)
+	var guests sync.WaitGroup
+	for _, f := range beside {
+		own(&guests, first, f)
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case <-d.downAsked:
+	case err = <-failed:
+	}
+	stop()
+	guests.Wait()
+	cancel()
+	d.close()
+	d.wg.Wait()
+	return err
+}
+
+func (d *Daemon) serve(b *balancer.Balancer, failed chan<- error) {
+	d.wg.Go(func() {
+		if err := b.Serve(); err != nil {
+			select {
+			case failed <- err:
+			default:
+			}
+		}
+	})
+}
+
+// upkeep keeps alive what has no supervisor of its own.
+func (d *Daemon) upkeep(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		problem := ""
+		if err := d.database().EnsureRunning(ctx); err != nil && ctx.Err() == nil {
+			problem = err.Error()
+			d.opt.Log.Error("database", "error", err)
+		}
+		d.mu.Lock()
+		d.problem = problem
+		d.mu.Unlock()
+		if n%3 == 0 {
+			d.fill(ctx)
+		}
+		if n%3600 == 0 {
+			if _, err := d.renew(d.opt.Now()); err != nil {
+				d.opt.Log.Error("certificate", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// close lets go of everything. What serves goes on serving but for the
+// balancer, which is this process.
+func (d *Daemon) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if !d.handed {
+		d.closeFront(ctx)
+	}
+	if d.sup != nil {
+		d.sup.Detach()
+	}
+	if d.db != nil {
+		d.db.Close()
+	}
+	if d.lock != nil {
+		d.lock.Close()
+	}
+	if d.handed {
+		// The successor has all it needs; what clients still have open here is
+		// ended in peace.
+		d.closeFront(ctx)
+	}
+	if d.access != nil {
+		d.access.Close()
+	}
+}
+
+func (d *Daemon) closeFront(ctx context.Context) {
+	switch {
+	case d.front != nil && d.handed:
+		if err := d.front.Handover(ctx, 5*time.Second); err != nil {
+			d.opt.Log.Warn("load balancer", "error", err)
+		}
+	case d.front != nil:
+		if err := d.front.Shutdown(ctx); err != nil {
+			d.opt.Log.Warn("load balancer", "error", err)
+		}
+	case d.lis != nil:
+		d.lis.Close()
+	}
+}
+
+// Down stops instances and, if it is the environment's own, PostgreSQL, and
+// ends Run. Data stays.
+func (d *Daemon) Down(ctx context.Context) error {
+	d.op.Lock()
+	defer d.op.Unlock()
+	d.mu.Lock()
+	d.st.Stable.Instances, d.st.Canary, d.st.Warm = nil, arm{}, arm{}
+	d.st.Stable.Revision = nil
+	err := d.save()
+	d.mu.Unlock()
+	err = errors.Join(err, d.front.Swap(balancer.Set{}), d.sup.StopAll(ctx), d.database().Stop(ctx))
+	d.downOnce.Do(func() { close(d.downAsked) })
+	return err
+}
+
+// save writes the state. The caller holds d.mu.
+func (d *Daemon) save() error { return d.st.write(d.paths.stateFile()) }
+
+func (d *Daemon) revision(id string) *target.Revision {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, a := range []arm{d.st.Stable, d.st.Canary, d.st.Warm} {
+		if a.id() == id {
+			return a.Revision
+		}
+	}
+	return nil
+}
+
+type logWriter struct{ log *slog.Logger }
+
+func (w logWriter) Write(b []byte) (int, error) {
+	w.log.Info(strings.TrimSpace(string(b)), "from", "database")
+	return len(b), nil
+}

@@ -1,0 +1,62 @@
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/smartcloudops/gate/environments"
+)
+
+// owner says who listens on an address, for others who would like to.
+type owner struct {
+	Ledger      string `json:"ledger"`
+	Environment string `json:"environment"`
+	State       string `json:"state"`
+	PID         int    `json:"pid"`
+}
+
+func ownerFile(address string) string {
+	return filepath.Join(runtimeDir(), "owner-"+strings.NewReplacer(":", "_", "[", "", "]", "", "/", "_").Replace(address)+".json")
+}
+
+// listen opens the environment's address and leaves word of whose it is.
+func (d *Daemon) listen(ctx context.Context, e *environments.Environment) (net.Listener, error) {
+	if err := ensureRuntimeDir(); err != nil {
+		return nil, err
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", e.Listen)
+	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, taken(e, d.opt.Ledger)
+		}
+		return nil, fmt.Errorf("%w: %s of environment %s: %w; declare another in %s", ErrAddress, e.Listen, e.Name, err, e.File)
+	}
+	b, err := json.Marshal(owner{d.opt.Ledger, e.Name, d.paths.State, os.Getpid()})
+	if err == nil {
+		err = writeFile(ownerFile(e.Listen), b)
+	}
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// taken says by whom, as far as it is known.
+func taken(e *environments.Environment, ledger string) error {
+	var o owner
+	b, err := os.ReadFile(ownerFile(e.Listen))
+	if err == nil && json.Unmarshal(b, &o) == nil && o.Ledger != ledger && syscall.Kill(o.PID, 0) == nil {
+		return fmt.Errorf("%w: %s serves %s of ledger %s in the state directory %s (process %d); use that with GATE_STATE=%s, or declare another address in %s",
+			ErrForeign, e.Listen, o.Environment, o.Ledger, o.State, o.PID, o.State, e.File)
+	}
+	return fmt.Errorf("%w: another program listens on %s of environment %s; stop it, or declare another address in %s", ErrAddress, e.Listen, e.Name, e.File)
+}

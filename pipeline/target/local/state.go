@@ -1,0 +1,97 @@
+package local
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/target"
+)
+
+// state is what the daemon must still know after it was killed. It is written
+// before the traffic follows it.
+type state struct {
+	Token  int64 `json:"token"` // highest fencing token seen
+	Weight int   `json:"weight"`
+	Stable arm   `json:"stable"`
+	Canary arm   `json:"canary"`
+	Warm   arm   `json:"warm"`
+	// Environment is the declaration in force: address, certificate, database.
+	Environment *environments.Environment `json:"environment"`
+}
+
+// arm is a revision with the instances that serve it.
+type arm struct {
+	Revision  *target.Revision `json:"revision,omitempty"`
+	Instances []string         `json:"instances,omitempty"`
+}
+
+func (a arm) id() string {
+	if a.Revision == nil {
+		return ""
+	}
+	return a.Revision.ID()
+}
+
+func (a arm) release() string {
+	if a.Revision == nil {
+		return ""
+	}
+	return a.Revision.Release
+}
+
+func (a arm) clone() arm {
+	a.Instances = slices.Clone(a.Instances)
+	return a
+}
+
+func readState(file string) (state, error) {
+	var s state
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return s, fmt.Errorf("read the environment's state: %w", err)
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return s, fmt.Errorf("the environment's state %s is damaged: %w; gate down --reset starts over from the ledger", file, err)
+	}
+	return s, nil
+}
+
+func (s state) write(file string) error {
+	b, err := json.MarshalIndent(s, "", " ")
+	if err != nil {
+		return fmt.Errorf("write the environment's state: %w", err)
+	}
+	return writeFile(file, b)
+}
+
+// writeFile replaces a file in one step that survives a crash.
+func writeFile(file string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file))
+	if err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	return nil
+}

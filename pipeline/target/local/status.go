@@ -1,0 +1,138 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/smartcloudops/gate/pipeline/target"
+)
+
+// Status implements target.Target.
+func (d *Daemon) Status(ctx context.Context) (target.Status, error) {
+	s := d.snapshot()
+	out := target.Status{
+		Environment: d.paths.Environment, Address: s.Environment.Listen,
+		Revision: s.Stable.id(), Stable: s.Stable.release(), Canary: s.Canary.release(), Weight: s.Weight,
+		Warm: s.Warm.release(), Token: s.Token, Restarts: d.sup.Restarts(), Since: d.started,
+	}
+	if s.Stable.Revision != nil {
+		out.Commit = s.Stable.Revision.Commit
+	}
+	roles := map[string]string{}
+	for role, a := range map[string]arm{"stable": s.Stable, "canary": s.Canary, "warm": s.Warm} {
+		for _, id := range a.Instances {
+			roles[id] = role
+		}
+	}
+	for _, in := range d.sup.Instances() {
+		release, _, _ := strings.Cut(in.Release, "+")
+		role := roles[in.ID]
+		if role == "" {
+			role = "leaving"
+			if in.Health == target.Progressing && !in.Ready {
+				role = "starting"
+			}
+		}
+		out.Instances = append(out.Instances, target.Instance{
+			ID: in.ID, Release: release, Role: role, PID: in.PID, Address: in.Address, Health: in.Health,
+			Started: in.Started, Restarts: in.Restarts, Log: in.Log,
+		})
+	}
+	db := d.database()
+	out.Database = db.Describe()
+	d.mu.Lock()
+	out.Problem = d.problem
+	d.mu.Unlock()
+	if out.Stable == "" {
+		// Asked only where it matters: it proves that nothing was ever served.
+		qctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		empty, err := db.Empty(qctx)
+		if err != nil && out.Problem == "" {
+			out.Problem = err.Error()
+		}
+		out.Empty = err == nil && empty
+	}
+	return out, nil
+}
+
+// fill starts instances that should serve and do not exist, as after a reboot,
+// and stops those that no arm knows.
+func (d *Daemon) fill(ctx context.Context) {
+	if !d.op.TryLock() {
+		return // an operation is under way, and knows better
+	}
+	defer d.op.Unlock()
+	s := d.snapshot()
+	known := append(append(slices.Clone(s.Stable.Instances), s.Canary.Instances...), s.Warm.Instances...)
+	live := map[string]bool{}
+	var stray []string
+	for _, in := range d.sup.Instances() {
+		live[in.ID] = true
+		if !slices.Contains(known, in.ID) && in.Ready {
+			stray = append(stray, in.ID)
+		}
+	}
+	if err := d.stop(ctx, stray); err != nil {
+		d.opt.Log.Warn("stop stray instances", "error", err)
+	}
+	if s.Stable.Revision == nil {
+		return
+	}
+	kept := slices.DeleteFunc(slices.Clone(s.Stable.Instances), func(id string) bool { return !live[id] })
+	n := s.Stable.Revision.Environment.Instances.Min - len(kept)
+	if n <= 0 {
+		return
+	}
+	ids, err := d.start(ctx, *s.Stable.Revision, n)
+	if err == nil {
+		err = d.enter(func(st *state) { st.Stable.Instances = append(kept, ids...) })
+	}
+	if err != nil && ctx.Err() == nil {
+		d.opt.Log.Error("start missing instances", "error", err)
+	}
+}
+
+// move opens the address, certificate and database that the revision declares,
+// where they are not those in force.
+func (d *Daemon) move(ctx context.Context, rev target.Revision) error {
+	d.mu.Lock()
+	now, next := d.st.Environment, rev.Environment
+	d.mu.Unlock()
+	if next.Database != now.Database {
+		return fmt.Errorf("the database of %s is declared anew: gate down %s, then gate serve %s", next.Name, next.Name, next.Name)
+	}
+	if next.TLS.Trust != now.TLS.Trust || !slices.Equal(next.TLS.Names, now.TLS.Names) || next.TLS.Cert != now.TLS.Cert || next.TLS.Key != now.TLS.Key {
+		if err := d.certify(next); err != nil {
+			return err
+		}
+	}
+	if next.Listen == now.Listen {
+		return nil
+	}
+	l, err := d.listen(ctx, next)
+	if err != nil {
+		return err
+	}
+	front, err := d.newFront(l)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	old := d.front
+	d.front, d.lis = front, l
+	d.swap()
+	d.mu.Unlock()
+	d.serve(front, make(chan error, 1))
+	d.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+		defer cancel()
+		if err := old.Handover(ctx, 5*time.Second); err != nil {
+			d.opt.Log.Warn("old address", "error", err)
+		}
+	})
+	return nil
+}

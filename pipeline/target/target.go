@@ -1,0 +1,122 @@
+// Package target says what the pipeline needs of a place where an environment
+// runs. Package local is one machine; aws comes behind the same contract.
+package target
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/smartcloudops/gate/environments"
+)
+
+// Errors that callers tell apart.
+var (
+	// ErrFenced: the command carries a token older than one already seen.
+	ErrFenced = errors.New("a newer promotion has taken over")
+	// ErrNotReady: an instance of the release did not become ready.
+	ErrNotReady = errors.New("not ready")
+	// ErrMigration: the release's migrate command failed. The schema is as before.
+	ErrMigration = errors.New("migration failed")
+)
+
+// Target runs one environment. Every changing call carries the fencing token
+// of the promotion, the sequence number of its begin entry: a target refuses a
+// token lower than the highest that it has seen with ErrFenced, and does
+// nothing twice when the same call comes again.
+type Target interface {
+	// Status is what runs now.
+	Status(ctx context.Context) (Status, error)
+	// Migrate brings the schema to where the release wants it, with the
+	// release's own migrate command.
+	Migrate(ctx context.Context, token int64, rev Revision) error
+	// StartCanary starts one instance of the release and, once it is ready, gives
+	// it weight percent of the traffic; figures of both arms start anew.
+	StartCanary(ctx context.Context, token int64, rev Revision, weight int) error
+	// Arms are the figures since StartCanary.
+	Arms(ctx context.Context) (Arms, error)
+	// Complete makes the release the stable one: instances are started, readied,
+	// switched to; the previous ones get no traffic and stay warm.
+	Complete(ctx context.Context, token int64, rev Revision) error
+	// Withdraw gives all traffic to the stable release (after Complete: to the
+	// previous one, still warm) and then stops the other's instances.
+	Withdraw(ctx context.Context, token int64) error
+	// Retire stops the previous release's warm instances.
+	Retire(ctx context.Context, token int64) error
+}
+
+// Revision is what an environment is asked to run: a release, and the
+// configuration that the release's commit declares for the environment.
+type Revision struct {
+	Release     string                    `json:"release"`
+	Commit      string                    `json:"commit"`
+	Environment *environments.Environment `json:"environment"`
+}
+
+// ID is the same for revisions that run the same.
+func (r Revision) ID() string { return r.Release + "+" + r.Environment.ConfigDigest() }
+
+// Status is what an environment runs.
+type Status struct {
+	Environment string     `json:"environment"`
+	Address     string     `json:"address"`  // host:port
+	Revision    string     `json:"revision"` // ID of the stable revision; empty: it has never served
+	Stable      string     `json:"stable"`   // digest of the stable release
+	Commit      string     `json:"commit,omitempty"`
+	Canary      string     `json:"canary,omitempty"`
+	Weight      int        `json:"weight"` // percent of the traffic that the canary gets
+	Warm        string     `json:"warm,omitempty"`
+	Token       int64      `json:"token"`
+	Restarts    int        `json:"restarts"` // instances that ended unasked, ever
+	Instances   []Instance `json:"instances"`
+	Database    string     `json:"database"` // "own cluster, PostgreSQL 15.18" or "external, …": no credentials
+	Empty       bool       `json:"empty"`    // the database holds no table of the app
+	Since       time.Time  `json:"since"`    // when the daemon started
+	Problem     string     `json:"problem,omitempty"`
+}
+
+// Health of an instance or an environment.
+type Health string
+
+// Healths, in the field's usual words.
+const (
+	Progressing Health = "progressing"
+	Healthy     Health = "healthy"
+	Degraded    Health = "degraded"
+	Paused      Health = "paused"
+	Unknown     Health = "unknown"
+)
+
+// Instance is one running process of the app.
+type Instance struct {
+	ID       string    `json:"id"` // "3"
+	Release  string    `json:"release"`
+	Role     string    `json:"role"` // stable, canary, warm
+	PID      int       `json:"pid"`
+	Address  string    `json:"address"`
+	Health   Health    `json:"health"`
+	Started  time.Time `json:"started"`
+	Restarts int       `json:"restarts"`
+	Log      string    `json:"log"` // file
+}
+
+// Arms are the two sides of a canary comparison.
+type Arms struct {
+	Since  time.Time `json:"since"`
+	Stable Arm       `json:"stable"`
+	Canary Arm       `json:"canary"`
+}
+
+// Arm are one side's figures, as the load balancer saw them. Times are seconds.
+type Arm struct {
+	Release   string  `json:"release"`
+	Requests  int64   `json:"requests"`
+	Synthetic int64   `json:"synthetic"` // of Requests, those that gate itself sent
+	Errors    int64   `json:"errors"`    // answered 5xx, or not answered
+	Restarts  int     `json:"restarts"`
+	Mean      float64 `json:"mean"`
+	P50       float64 `json:"p50"`
+	P95       float64 `json:"p95"`
+	P99       float64 `json:"p99"`
+	Histogram string  `json:"histogram,omitempty"` // HdrHistogram V2, compressed, base64; microseconds
+}

@@ -1,0 +1,112 @@
+// Package policies judges. It is the only package that knows the policy
+// engine: evidence and thresholds go in, a decision comes out.
+package policies
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Verdict of a criterion or a decision. Only Pass and Warn promote; only Fail
+// rolls back by itself.
+type Verdict string
+
+// Verdicts.
+const (
+	Pass         Verdict = "pass"
+	Warn         Verdict = "warn"
+	Fail         Verdict = "fail"
+	Inconclusive Verdict = "inconclusive" // not enough to tell
+	Error        Verdict = "error"        // could not evaluate
+)
+
+// Promotes says whether v lets a release go on.
+func (v Verdict) Promotes() bool { return v == Pass || v == Warn }
+
+// Stage says what a decision is for: which criteria must hold.
+type Stage string
+
+// Stages.
+const (
+	// Admission: may the release enter its first environment? What needs no
+	// running environment: tests, scan, config.
+	Admission Stage = "admission"
+	// Readiness: has it proved itself in this environment, for the next one?
+	Readiness Stage = "readiness"
+	// Promotion: may it enter an environment that is promoted into? Readiness
+	// where it comes from, and the environment's own criteria.
+	Promotion Stage = "promotion"
+	// Canary: do the two arms of a canary comparison agree?
+	Canary Stage = "canary"
+)
+
+// Decision on a release for an environment. The JSON keys are a contract.
+type Decision struct {
+	ID           string      `json:"decision"` // digest of the rest
+	Release      string      `json:"release"`
+	Commit       string      `json:"commit,omitempty"`
+	Environment  string      `json:"environment"`
+	Stage        Stage       `json:"stage"`
+	Verdict      Verdict     `json:"verdict"`
+	At           time.Time   `json:"at"`
+	PolicyDigest string      `json:"policy_digest"`
+	InputDigest  string      `json:"input_digest"`
+	Criteria     []Criterion `json:"criteria"`
+}
+
+// Criterion is the verdict on one criterion.
+type Criterion struct {
+	ID       string   `json:"id"`
+	Title    string   `json:"title"`
+	Verdict  Verdict  `json:"verdict"`
+	Got      string   `json:"got"`
+	Want     string   `json:"want"`
+	Evidence []string `json:"evidence"` // digests of the statements behind it
+	Why      string   `json:"why"`
+	Next     string   `json:"next"`
+}
+
+// Input is what a policy sees. It is kept with the decision, so that the
+// decision can be made again bit for bit.
+type Input struct {
+	At          time.Time                 `json:"at"` // the clock
+	Stage       Stage                     `json:"stage"`
+	Environment string                    `json:"environment"`
+	Release     string                    `json:"release"`
+	Commit      string                    `json:"commit,omitempty"`
+	Bootstrap   bool                      `json:"bootstrap"`  // the target proved that it never served, and the history is empty
+	Dirty       bool                      `json:"dirty"`      // built from a tree with uncommitted changes
+	Expected    map[string]Expected       `json:"expected"`   // check → the only evidence that counts
+	Thresholds  map[string]map[string]any `json:"thresholds"` // criterion → name → value
+	Evidence    []Record                  `json:"evidence"`
+}
+
+// Expected identifies the evidence that a criterion accepts.
+type Expected struct {
+	Version     int    `json:"version"`
+	Scope       string `json:"scope"`
+	Subject     string `json:"subject"` // digest
+	Environment string `json:"environment"`
+	Key         string `json:"key"`
+	Trust       string `json:"trust"` // private or public: what the environment declares of its certificate; empty where it does not matter
+}
+
+// Record is evidence as the policy sees it: one run, or all completed runs of
+// one key pooled.
+type Record struct {
+	Digests     []string        `json:"digests"` // of the statements, at least one
+	Check       string          `json:"check"`
+	Version     int             `json:"version"`
+	Scope       string          `json:"scope"`
+	Subject     string          `json:"subject"`
+	Environment string          `json:"environment"`
+	Key         string          `json:"key"`
+	Status      string          `json:"status"`
+	Reason      string          `json:"reason"`
+	Trust       string          `json:"trust"`   // base or change
+	Trusted     bool            `json:"trusted"` // every signature verified by a key that may measure for this environment
+	Runs        int             `json:"runs"`
+	Finished    time.Time       `json:"finished"` // of the newest run
+	AgeSeconds  float64         `json:"age_seconds"`
+	Payload     json.RawMessage `json:"payload"`
+}

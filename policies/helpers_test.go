@@ -1,0 +1,146 @@
+package policies
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/smartcloudops/gate/checks"
+)
+
+const (
+	release = "sha256:aaaa"
+	commit  = "0123456789abcdef0123456789abcdef01234567"
+)
+
+var now = time.Date(2026, 1, 8, 0, 0, 0, 0, time.UTC)
+
+var shared = sync.OnceValues(func() (*Policies, error) { return New(context.Background(), nil) })
+
+// embedded are the policies without an overlay, compiled once.
+func embedded(t testing.TB) *Policies {
+	t.Helper()
+	p, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func encode(t testing.TB, v any) json.RawMessage {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func figure(name string, requests int64) checks.EndpointFigure {
+	return checks.EndpointFigure{
+		Name: name, Requests: requests, Succeeded: requests, SuccessLower: 0.9925,
+		P50: 0.05, P95: 0.31, P99: 0.42, Max: 0.8, P95Upper: 0.35, P99Upper: 0.5,
+	}
+}
+
+func phase(seconds float64, first, second int64) checks.LoadPhase {
+	return checks.LoadPhase{
+		Seconds: seconds, Rate: 40,
+		Endpoints: []checks.EndpointFigure{figure("list", first), figure("add", second)},
+		All:       figure("all", first+second),
+	}
+}
+
+type arm struct {
+	Release   string  `json:"release"`
+	Requests  int64   `json:"requests"`
+	Synthetic int64   `json:"synthetic"`
+	Errors    int64   `json:"errors"`
+	Restarts  int     `json:"restarts"`
+	P95       float64 `json:"p95"`
+}
+
+// payloads pass, each made of the type that its check fills.
+func payloads() map[string]any {
+	sound := checks.GeneratorFacts{CPUShare: 0.2}
+	return map[string]any{
+		"tests": checks.TestsPayload{Command: []string{"go", "test"}, Passed: 40, Skipped: 2},
+		"scan": checks.ScanPayload{
+			DatabaseDate: now.Add(-24 * time.Hour), Files: 30, Modules: 12, Medium: 1, Low: 2, ImportedVulns: 1,
+		},
+		"leaks": checks.LeaksPayload{Files: 80},
+		"load": checks.LoadPayload{
+			Users: 50, ThinkSeconds: 1, LittleLaw: 1.01, Generator: sound, Synthetic: true,
+			Closed: phase(60, 1000, 500), Open: phase(30, 800, 400),
+		},
+		"update": checks.UpdatePayload{
+			From: "sha256:bbbb", To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4,
+			PerInstance: map[string]int{"1": 500, "2": 500}, Generator: sound,
+		},
+		"tls": checks.TLSPayload{
+			Address: "127.0.0.1:8443", Name: "localhost", Version: "TLS 1.3", MinVersion: "TLS 1.2",
+			ChainValid: true, NameValid: true, PrivateTrust: true, NotAfter: now.Add(59 * 24 * time.Hour), Issuer: "gate",
+		},
+		"config": checks.ConfigPayload{Environments: []string{"staging", "production"}, Values: 9},
+		"canary": map[string]arm{
+			"stable": {Release: "sha256:bbbb", Requests: 3000, Errors: 3, P95: 0.1},
+			"canary": {Release: release, Requests: 1000, Errors: 1, P95: 0.1},
+		},
+	}
+}
+
+// ready is an input that passes at the stage.
+func ready(t testing.TB, stage Stage) Input {
+	t.Helper()
+	limits, err := embedded(t).Thresholds(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := Input{
+		At: now, Stage: stage, Environment: "staging", Release: release, Commit: commit,
+		Expected: map[string]Expected{}, Thresholds: limits,
+	}
+	for check, payload := range payloads() {
+		want := Expected{Version: 1, Scope: "release", Subject: release, Key: "sha256:key-" + check, Trust: "private"}
+		switch check {
+		case "load", "update", "canary":
+			want.Environment = "staging"
+		case "tls":
+			want.Environment, want.Scope, want.Subject = "staging", "environment", "sha256:cccc"
+		}
+		in.Expected[check] = want
+		in.Evidence = append(in.Evidence, Record{
+			Digests: []string{"sha256:" + check}, Check: check, Version: want.Version, Scope: want.Scope,
+			Subject: want.Subject, Environment: want.Environment, Key: want.Key, Status: "completed", Trust: "base",
+			Trusted: true, Runs: 1, Finished: now.Add(-2 * time.Second), AgeSeconds: 2, Payload: encode(t, payload),
+		})
+	}
+	return in
+}
+
+// crowded is ready with n records in all; those that it adds are of other
+// releases.
+func crowded(t testing.TB, stage Stage, n int) Input {
+	t.Helper()
+	in := ready(t, stage)
+	own := len(in.Evidence)
+	for i := 0; len(in.Evidence) < n; i++ {
+		r := in.Evidence[i%own]
+		r.Key = fmt.Sprintf("sha256:old-%d", i)
+		r.Digests = []string{fmt.Sprintf("sha256:old-%d", i)}
+		in.Evidence = append(in.Evidence, r)
+	}
+	return in
+}
+
+func evaluate(t testing.TB, p *Policies, in Input) Decision {
+	t.Helper()
+	d, err := p.Evaluate(context.Background(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}

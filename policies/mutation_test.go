@@ -1,0 +1,197 @@
+package policies
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// irrelevant are the fields without which an input may still pass, by path with
+// * for any element: they are for people, or for another judge.
+var irrelevant = []string{
+	"bootstrap", // a flag that only the canary asks about; its type is proved, see below
+	"expected.*.trust",
+	"evidence.*.payload.command", "evidence.*.payload.findings",
+	"evidence.*.payload.think_seconds", "evidence.*.payload.synthetic",
+	"evidence.*.payload.generator.cpu_share", "evidence.*.payload.generator.max_lag_seconds", "evidence.*.payload.generator.p99_lag_seconds",
+	"evidence.*.payload.*.rate", "evidence.*.payload.*.timeline",
+	"evidence.*.payload.*.endpoints.*.p50", "evidence.*.payload.*.endpoints.*.max",
+	"evidence.*.payload.*.all.p50", "evidence.*.payload.*.all.max", "evidence.*.payload.*.all.name",
+	"evidence.*.payload.from", "evidence.*.payload.rate", "evidence.*.payload.seconds", "evidence.*.payload.p99", "evidence.*.payload.phases",
+	"evidence.*.payload.address", "evidence.*.payload.name", "evidence.*.payload.issuer",
+	"evidence.*.payload.environments.1",
+	"evidence.*.payload.stable.restarts",
+}
+
+// paths are those of every field and element below v.
+func paths(v any, at []string) [][]string {
+	var found [][]string
+	add := func(key string, child any) {
+		p := append(slices.Clone(at), key)
+		found = append(found, p)
+		found = append(found, paths(child, p)...)
+	}
+	switch x := v.(type) {
+	case map[string]any:
+		for k, child := range x {
+			add(k, child)
+		}
+	case []any:
+		for i, child := range x {
+			add(fmt.Sprint(i), child)
+		}
+	}
+	slices.SortFunc(found, slices.Compare)
+	return found
+}
+
+func isIrrelevant(p []string) bool {
+	return slices.ContainsFunc(irrelevant, func(pattern string) bool {
+		want := strings.Split(pattern, ".")
+		if len(p) < len(want) {
+			return false
+		}
+		for i, w := range want {
+			if w != "*" && w != p[i] {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// mutations are what becomes of a field; the last one deletes it.
+var mutations = []any{
+	nil, "NaN", "", "0", -1, 1e300, true, []any{}, map[string]any{}, []any{nil}, map[string]any{"a": nil}, deleted{},
+}
+
+type deleted struct{}
+
+// mutate puts value at the path of a tree and says whether that changed it.
+func mutate(v any, p []string, value any) any {
+	switch x := v.(type) {
+	case map[string]any:
+		if len(p) > 1 {
+			x[p[0]] = mutate(x[p[0]], p[1:], value)
+		} else if value == any(deleted{}) {
+			delete(x, p[0])
+		} else {
+			x[p[0]] = value
+		}
+		return x
+	case []any:
+		var i int
+		if _, err := fmt.Sscan(p[0], &i); err != nil {
+			panic(err)
+		}
+		if len(p) > 1 {
+			x[i] = mutate(x[i], p[1:], value)
+		} else if value == any(deleted{}) {
+			return slices.Delete(x, i, i+1)
+		} else {
+			x[i] = value
+		}
+		return x
+	}
+	return v
+}
+
+// TestNoMutationPasses breaks one field after the other of an input that passes,
+// past Go's types and its filter, straight into the engine.
+func TestNoMutationPasses(t *testing.T) {
+	t.Parallel()
+	for _, stage := range []Stage{Readiness, Canary} {
+		in := ready(t, stage)
+		keep := map[string]bool{"canary": stage == Canary}
+		for _, c := range []string{"tests", "scan", "leaks", "load", "update", "tls", "config"} {
+			keep[c] = stage == Readiness
+		}
+		in.Evidence = slices.DeleteFunc(in.Evidence, func(r Record) bool { return !keep[r.Check] })
+		for check := range in.Expected {
+			if !keep[check] {
+				delete(in.Expected, check)
+			}
+		}
+		for criterion := range in.Thresholds {
+			if !keep[criterion] {
+				delete(in.Thresholds, criterion)
+			}
+		}
+		text := encode(t, Relevant(in))
+		fresh := func() any {
+			v, err := decode(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		p := embedded(t)
+		if v, cs, err := p.judge(t.Context(), fresh()); err != nil || v != Pass {
+			t.Fatalf("%s: %v %+v %v", stage, v, cs, err)
+		}
+		all := paths(fresh(), nil)
+		rapid.Check(t, func(t *rapid.T) {
+			path := rapid.SampledFrom(all).Draw(t, "path")
+			value := rapid.SampledFrom(mutations).Draw(t, "value")
+			if isIrrelevant(path) {
+				t.Skip("irrelevant")
+			}
+			before := encodeOr(fresh())
+			changed := mutate(fresh(), path, clone(value))
+			if encodeOr(changed) == before || stillTrue(path, value) {
+				t.Skip("nothing changed")
+			}
+			verdict, criteria, err := p.judge(t.Context(), changed)
+			if err == nil {
+				err = believable(stage, verdict, criteria)
+			}
+			if err == nil && verdict.Promotes() {
+				t.Fatalf("%s = %v gives %s", strings.Join(path, "."), value, verdict)
+			}
+		})
+	}
+}
+
+// stillTrue says whether a mutation leaves a well-formed input that may pass:
+// counts of what is tolerated without end, text for people, a flag that was
+// already so.
+func stillTrue(path []string, value any) bool {
+	last := path[len(path)-1]
+	switch last {
+	case "reason":
+		_, text := value.(string)
+		return text
+	case "name":
+		return value == "NaN" || value == "0" // an endpoint may be called so
+	case "environment":
+		return false
+	}
+	return false
+}
+
+func clone(v any) any {
+	if v == any(deleted{}) {
+		return v
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	c, err := decode(text)
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
+
+func encodeOr(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}

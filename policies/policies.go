@@ -1,0 +1,192 @@
+package policies
+
+import (
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+	"github.com/open-policy-agent/opa/v1/util"
+	"github.com/open-policy-agent/opa/v1/version"
+)
+
+// Errors that callers tell apart.
+var (
+	// ErrPolicy: the policies themselves cannot be used.
+	ErrPolicy = errors.New("policies cannot be used")
+	// ErrInput: the input is none that a policy could judge.
+	ErrInput = errors.New("input cannot be judged")
+	// ErrEvaluation: the engine came to no decision that can be believed.
+	ErrEvaluation = errors.New("no decision")
+	// ErrThreshold: an environment declares a threshold that does not exist or
+	// has the wrong type.
+	ErrThreshold = errors.New("threshold is not allowed")
+)
+
+// Embedded holds the policies that gate ships: Rego, thresholds, the schema of
+// the input. Paths are relative to this folder, and an overlay uses the same.
+//
+//go:embed lib readiness schema thresholds.yaml
+var Embedded embed.FS
+
+const (
+	entrypoint     = "data.gate.readiness.decision"
+	thresholdsFile = "thresholds.yaml"
+	schemaFile     = "schema/input.json"
+)
+
+// Policies are compiled and ready to judge. They are safe for concurrent use.
+type Policies struct {
+	query  rego.PreparedEvalQuery
+	limits limits
+	digest string
+}
+
+// New compiles the embedded policies; files of overlay, which may be nil, take
+// the place of embedded ones with the same path or come beside them. Whatever
+// does not compile in strict mode, or calls what is not deterministic, is
+// ErrPolicy.
+func New(ctx context.Context, overlay fs.FS) (*Policies, error) {
+	files, err := sources(overlay)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPolicy, err)
+	}
+	limits, err := parseLimits(files[thresholdsFile])
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrPolicy, thresholdsFile, err)
+	}
+	compiler, err := compile(files)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPolicy, err)
+	}
+	query, err := rego.New(
+		rego.Query(entrypoint),
+		rego.Compiler(compiler),
+		rego.Store(inmem.NewFromObject(limits.data())),
+		rego.Capabilities(capabilities()),
+	).PrepareForEval(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPolicy, err)
+	}
+	return &Policies{query: query, limits: limits, digest: digestOf(files)}, nil
+}
+
+// Digest names the policies: all Rego, the thresholds, the schema, and the
+// version of the engine. Tests of policies do not change it.
+func (p *Policies) Digest() string { return p.digest }
+
+// sources reads every file that policies consist of, by path; tests are left
+// out.
+func sources(overlay fs.FS) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for _, tree := range []fs.FS{Embedded, overlay} {
+		if tree == nil {
+			continue
+		}
+		err := fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if d.IsDir() || !isSource(name) {
+				return nil
+			}
+			files[name], err = fs.ReadFile(tree, name)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read policies: %w", err)
+		}
+	}
+	return files, nil
+}
+
+func isSource(name string) bool {
+	if path.Ext(name) == ".rego" {
+		return !strings.HasSuffix(name, "_test.rego")
+	}
+	return name == thresholdsFile || name == schemaFile
+}
+
+func compile(files map[string][]byte) (*ast.Compiler, error) {
+	modules := map[string]*ast.Module{}
+	for name, text := range files {
+		if path.Ext(name) != ".rego" {
+			continue
+		}
+		m, err := ast.ParseModuleWithOpts(name, string(text), ast.ParserOptions{
+			Capabilities:      capabilities(),
+			ProcessAnnotation: true,
+			RegoVersion:       ast.RegoV1,
+		})
+		if err != nil {
+			return nil, err
+		}
+		modules[name] = m
+	}
+	schemas, err := schemas(files[schemaFile])
+	if err != nil {
+		return nil, err
+	}
+	compiler := ast.NewCompiler().
+		WithStrict(true).
+		WithCapabilities(capabilities()).
+		WithSchemas(schemas).
+		WithUseTypeCheckAnnotations(true)
+	compiler.Compile(modules)
+	if compiler.Failed() {
+		return nil, compiler.Errors
+	}
+	return compiler, nil
+}
+
+func schemas(text []byte) (*ast.SchemaSet, error) {
+	var schema any
+	if err := util.Unmarshal(text, &schema); err != nil {
+		return nil, fmt.Errorf("%s: %w", schemaFile, err)
+	}
+	set := ast.NewSchemaSet()
+	set.Put(ast.MustParseRef("schema.input"), schema)
+	return set, nil
+}
+
+// capabilities are the engine's built-in functions without those whose result
+// depends on anything but their arguments: clock, network, randomness, process.
+func capabilities() *ast.Capabilities {
+	c := ast.CapabilitiesForThisVersion()
+	c.Builtins = slices.DeleteFunc(slices.Clone(c.Builtins), func(b *ast.Builtin) bool {
+		return b.Nondeterministic || slices.Contains(forbidden, b.Name)
+	})
+	c.AllowNet = []string{}
+	return c
+}
+
+// forbidden lists by name what must stay out even if the engine should stop
+// marking it.
+var forbidden = []string{
+	"http.send", "net.lookup_ip_addr", "opa.runtime", "rand.intn", "time.now_ns", "uuid.rfc4122", "trace", "print",
+	"internal.print",
+}
+
+func digestOf(files map[string][]byte) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "opa %s\n", version.Version)
+	names := make([]string, 0, len(files))
+	for name := range files {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		fmt.Fprintf(h, "%d %s %d\n", len(name), name, len(files[name]))
+		h.Write(files[name])
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}

@@ -1,0 +1,82 @@
+# METADATA
+# title: Update
+# description: zero-downtime updates proven in staging
+# schemas:
+#   - input: schema.input
+package gate.readiness.update
+
+import data.gate.lib
+
+# METADATA
+# title: Update without downtime
+# description: zero-downtime updates proven in staging
+# custom:
+#   remediation: "a failed request means that an instance left before its connections did: look at readiness, drain and stop_timeout, mend and commit"
+criterion := lib.conclude({
+	"id": "update",
+	"meta": rego.metadata.rule(),
+	"weighed": [evidence],
+	"judged": [judge(r.payload) | some r in evidence.admitted],
+	"want": sprintf("at most %d of at least %d requests failed, %d instances replaced", [limits.max_failed, limits.min_requests, limits.min_replaced]),
+	"next": {"inconclusive": lib.measure("update"), "error": lib.measure("update")},
+})
+
+# METADATA
+# title: Thresholds
+# description: of this criterion, in this environment
+limits := input.thresholds.update
+
+# METADATA
+# title: Evidence
+# description: of check update
+evidence := lib.weighed("update", "update")
+
+# METADATA
+# title: Shape of the payload
+# description: checks.UpdatePayload
+shape := {
+	"to": "digest",
+	"requests": "count",
+	"failed": "count",
+	"replaced": "count",
+	"per_instance": "counts",
+	"generator.dropped": "count",
+}
+
+# METADATA
+# title: Result for one payload
+# description: faults of its shape come first
+judge(p) := lib.mistyped(lib.faults(p, shape, "payload")) if {
+	count(lib.faults(p, shape, "payload")) > 0
+} else := lib.ruled(rows(p), got(p), "")
+
+# METADATA
+# title: Demands on an update
+# description: nothing may fail, and the load must have met what was replaced
+rows(p) := [
+	lib.row(p.to == input.release, "error", "the update was measured to another release"),
+	lib.row(p.failed <= p.requests, "error", "more requests failed than were sent"),
+	lib.row(p.failed <= limits.max_failed, "fail", sprintf("%d of %d requests failed, at most %d may%s", [p.failed, p.requests, limits.max_failed, causes(p)])),
+	lib.row(p.requests >= limits.min_requests, "inconclusive", sprintf("%d requests, at least %d", [p.requests, limits.min_requests])),
+	lib.row(p.replaced >= limits.min_replaced, "inconclusive", sprintf("%d instances replaced, at least %d", [p.replaced, limits.min_replaced])),
+	lib.row(used(p) >= limits.min_instances_used, "inconclusive", sprintf("%d instances answered, at least %d must", [used(p), limits.min_instances_used])),
+	lib.row(p.generator.dropped <= limits.max_dropped, "inconclusive", sprintf("the generator dropped %d requests, at most %d", [p.generator.dropped, limits.max_dropped])),
+]
+
+# METADATA
+# title: Instances that answered
+# description: at least one request
+used(p) := count([n | some n in p.per_instance; n > 0])
+
+# METADATA
+# title: Causes of failures
+# description: why how many requests failed, if the evidence says so
+causes(p) := sprintf(" (%s)", [concat(", ", [sprintf("%s: %v", [why, n]) | some why, n in p.failures])]) if {
+	is_object(p.failures)
+	count(p.failures) > 0
+} else := ""
+
+# METADATA
+# title: What was got
+# description: failures of requests, and what was replaced meanwhile
+got(p) := sprintf("%d of %d requests failed while %d instances were replaced; %d answered", [p.failed, p.requests, p.replaced, used(p)])

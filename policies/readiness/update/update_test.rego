@@ -1,0 +1,48 @@
+package gate.readiness.update_test
+
+import data.gate.fixtures
+
+with_payload(changes) := fixtures.payload("update", "update", changes)
+
+test_nothing_failed_passes if {
+	c := with_payload([])
+	c.verdict == "pass"
+	c.got == "0 of 1000 requests failed while 4 instances were replaced; 2 answered"
+}
+
+test_one_failed_request_fails_with_its_cause if {
+	c := with_payload([["failed", 1], ["failures", {"connection reset": 1}]])
+	c.verdict == "fail"
+	contains(c.why, "1 of 1000 requests failed, at most 0 may (connection reset: 1)")
+	with_payload([["failed", 1]]).verdict == "fail"
+}
+
+test_a_failed_request_at_a_raised_limit_passes if {
+	given := json.patch(fixtures.spoiled("update", "update", [{"op": "add", "path": "/payload/failed", "value": 1}]), [{"op": "add", "path": "/thresholds/update/max_failed", "value": 1}])
+	fixtures.judged(given, "update").verdict == "pass"
+}
+
+test_exactly_enough_passes if with_payload([["requests", 300], ["replaced", 2]]).verdict == "pass"
+
+test_too_little_is_inconclusive if {
+	every change in [["requests", 299], ["replaced", 1], ["per_instance", {"1": 1000, "2": 0}], ["per_instance", {}], ["generator/dropped", 1]] {
+		c := with_payload([change])
+		c.verdict == "inconclusive"
+		c.next == "gate verify staging --check update"
+	}
+}
+
+test_an_update_to_another_release_is_an_error if with_payload([["to", "sha256:bbbb"]]).verdict == "error"
+
+test_more_failures_than_requests_are_never_a_pass if with_payload([["failed", 1001]]).verdict == "fail"
+
+test_absent_figures_are_errors if {
+	every path in ["to", "requests", "failed", "replaced", "per_instance", "generator", "generator/dropped"] {
+		fixtures.without("update", "update", sprintf("/payload/%s", [path])).verdict == "error"
+	}
+}
+
+test_mistyped_counts_are_errors if {
+	with_payload([["per_instance", {"1": "500", "2": 500}]]).verdict == "error"
+	with_payload([["requests", "1000"]]).verdict == "error"
+}
