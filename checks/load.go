@@ -2,14 +2,12 @@ package checks
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"runtime"
 	"strconv"
 	"time"
-
-	"crypto/sha256"
 
 	"github.com/smartcloudops/gate/environments"
 )
@@ -146,5 +144,3 @@ func loadSeed(release string) uint64 {
 	sum := sha256.Sum256([]byte(release))
 	return binary.BigEndian.Uint64(sum[:8])
 }
-
-var errLoadOptions = errors.New("load cannot start")

@@ -107,7 +107,7 @@ func loadTestScenario(users int, think, warmup, closed, open time.Duration) envi
 // loadTestInput is a first environment with the scenario declared for it.
 func loadTestInput(ca *loadTestCA, address string, l environments.Load) Input {
 	return Input{
-		Declarations: &environments.Declarations{App: &environments.App{Name: "app", Load: l, Update: environments.Update{Rate: 200}}},
+		Declarations: &environments.Declarations{App: &environments.App{Name: "app", Load: l, Update: environments.Update{Rate: 100}}},
 		Environment:  &environments.Environment{Name: "staging", Instances: environments.Instances{Min: 2, Max: 10}},
 		Release:      "sha256:new", Previous: "sha256:old",
 		Address: address, Name: loadTestName, Roots: ca.roots,

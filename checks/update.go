@@ -90,7 +90,7 @@ func updateMeasure(ctx context.Context, in Input) (Measurement, error) {
 type updateStep struct{ from, to string }
 
 func updateSteps(in Input) []updateStep {
-	if in.Previous == "" || in.Previous == in.Release {
+	if in.Previous == in.Release {
 		return []updateStep{{in.Release, in.Release}}
 	}
 	return []updateStep{{in.Release, in.Previous}, {in.Previous, in.Release}}
@@ -106,6 +106,8 @@ func updateMeasureIn(ctx context.Context, in Input, timing updateTiming) (Measur
 	case why != "":
 	case in.Release == "":
 		why = "no release is named"
+	case in.Previous == "":
+		why = "what the release replaces is not named; the first release replaces itself"
 	case in.Declarations.App.Update.Rate < 1:
 		why = fmt.Sprintf("app.yaml declares an update rate of %d requests a second", in.Declarations.App.Update.Rate)
 	}

@@ -36,6 +36,9 @@ const (
 	// Promotion: may it enter an environment that is promoted into? Readiness
 	// where it comes from, and the environment's own criteria.
 	Promotion Stage = "promotion"
+	// Serving: does what it is promoted into show itself as it must? Promotion,
+	// with the environment's own address in place of the one before.
+	Serving Stage = "serving"
 	// Canary: do the two arms of a canary comparison agree?
 	Canary Stage = "canary"
 )

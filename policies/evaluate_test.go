@@ -63,7 +63,7 @@ func TestHostileInput(t *testing.T) {
 		"empty evidence":         {func(in *Input) { in.Evidence = []Record{} }, Inconclusive},
 		"zero records":           {func(in *Input) { in.Evidence = make([]Record, 9) }, Inconclusive},
 		"no expectation":         {func(in *Input) { in.Expected = nil }, Inconclusive},
-		"empty expectation":      {func(in *Input) { in.Expected["tests"] = Expected{} }, Inconclusive},
+		"empty expectation":      {func(in *Input) { in.Expected["tests"] = Expected{} }, Error},
 		"no thresholds":          {func(in *Input) { in.Thresholds = nil }, Error},
 		"threshold is a string":  {func(in *Input) { in.Thresholds["tests"]["max_failed"] = "0" }, Error},
 		"threshold is null":      {func(in *Input) { in.Thresholds["tests"]["max_failed"] = nil }, Error},

@@ -29,6 +29,9 @@ func Relevant(in Input) Input {
 			continue
 		}
 		r.Finished = r.Finished.UTC().Round(0)
+		if len(r.Payload) == 0 {
+			r.Payload = nil // the encoder writes null for it, and an error for an empty one
+		}
 		out.Evidence = append(out.Evidence, r)
 	}
 	slices.SortStableFunc(out.Evidence, func(a, b Record) int {

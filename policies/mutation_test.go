@@ -13,8 +13,6 @@ import (
 // irrelevant are the fields without which an input may still pass, by path with
 // * for any element: they are for people, or for another judge.
 var irrelevant = []string{
-	"bootstrap", // a flag that only the canary asks about; its type is proved, see below
-	"expected.*.trust",
 	"evidence.*.payload.command", "evidence.*.payload.findings",
 	"evidence.*.payload.think_seconds", "evidence.*.payload.synthetic",
 	"evidence.*.payload.generator.cpu_share", "evidence.*.payload.generator.max_lag_seconds", "evidence.*.payload.generator.p99_lag_seconds",
@@ -142,7 +140,7 @@ func TestNoMutationPasses(t *testing.T) {
 			}
 			before := encodeOr(fresh())
 			changed := mutate(fresh(), path, clone(value))
-			if encodeOr(changed) == before || stillTrue(path, value) {
+			if encodeOr(changed) == before || stillTrue(stage, path, value) {
 				t.Skip("nothing changed")
 			}
 			verdict, criteria, err := p.judge(t.Context(), changed)
@@ -156,19 +154,24 @@ func TestNoMutationPasses(t *testing.T) {
 	}
 }
 
-// stillTrue says whether a mutation leaves a well-formed input that may pass:
-// counts of what is tolerated without end, text for people, a flag that was
-// already so.
-func stillTrue(path []string, value any) bool {
-	last := path[len(path)-1]
-	switch last {
-	case "reason":
-		_, text := value.(string)
-		return text
-	case "name":
-		return value == "NaN" || value == "0" // an endpoint may be called so
-	case "environment":
-		return false
+// stillTrue says whether the mutation leaves an input that rightly passes.
+func stillTrue(stage Stage, path []string, value any) bool {
+	_, isText := value.(string)
+	switch last := path[len(path)-1]; {
+	case len(path) == 1 && last == "bootstrap":
+		return stage != Canary && value == any(true)
+	case len(path) == 1 && last == "dirty":
+		return value == any(true) // warns before a promotion, which promotes
+	case len(path) == 1 && last == "commit":
+		return stage == Canary // judged before any canary starts
+	case len(path) == 1 && last == "environment":
+		return stage == Canary && isText && value != ""
+	case len(path) == 3 && last == "trust" && path[0] == "expected":
+		return path[1] != "tls"
+	case last == "reason":
+		return isText
+	case last == "age_seconds":
+		return value == any(-1) // within the tolerance of clocks
 	}
 	return false
 }

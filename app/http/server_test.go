@@ -25,13 +25,13 @@ func TestServeDrains(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- s.api.Serve(ctx, ln, 500*time.Millisecond) }()
+	go func() { ended <- s.api.Serve(ctx, ln, time.Second) }()
 
 	idle := dial(t, ln.Addr())
 	if resp := idle.get(t, "/version"); resp.Close {
 		t.Fatal("a connection was closed before the shutdown")
 	}
-	pgtest.Exec(t, s.db.Migrator, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.5); RETURN NEW; END';
+	pgtest.Exec(t, s.db.Migrator, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(2.5); RETURN NEW; END';
 		CREATE TRIGGER slow BEFORE INSERT ON metric_samples FOR EACH ROW EXECUTE FUNCTION slow()`)
 	held := dial(t, ln.Addr())
 	held.send(t, fmt.Sprintf("POST /api/v1/metrics HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(one), one))

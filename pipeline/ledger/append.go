@@ -193,6 +193,11 @@ func (l *Ledger) tryAppend(ctx context.Context, lock *os.File, envs []envelope, 
 	if len(files) == 0 {
 		return entries, l.raiseMark(records)
 	}
+	// Only behind a bare genesis may the mark be missing, so it must be there
+	// before the next entry is.
+	if err := l.raiseMark(l.records); err != nil {
+		return nil, err
+	}
 	if err := l.repo.clearRefLocks(ctx, ledgerRef, staleAfter); err != nil {
 		return nil, err
 	}

@@ -48,6 +48,8 @@ func BenchmarkRead10000(b *testing.B) {
 
 func BenchmarkAppendAt10000(b *testing.B) {
 	l := openIn(b, large(b, 10000))
+	_, _, err := l.Head(b.Context())
+	must(b, err)
 	for i := 0; b.Loop(); i++ {
 		if _, err := l.Append(b.Context(), statement(fmt.Sprint("more-", i))); err != nil {
 			b.Fatal(err)

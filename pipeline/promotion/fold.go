@@ -33,9 +33,9 @@ type View struct {
 
 // Signed is evidence with who signed it.
 type Signed struct {
-	Digest   string
-	Signers  []string
-	Evidence checks.Evidence
+	Digest   string          `json:"digest"`
+	Signers  []string        `json:"signers"`
+	Evidence checks.Evidence `json:"evidence"`
 }
 
 // EnvironmentView is what the records say of one environment.
@@ -287,4 +287,21 @@ func matches(id, ref string) bool {
 		}
 	}
 	return false
+}
+
+// Newest is the release record that was made last; empty when there is none.
+func (v *View) Newest() string {
+	if len(v.latest) == 0 {
+		return ""
+	}
+	return v.latest[len(v.latest)-1]
+}
+
+// Served says whether the release of the record was ever accepted into the
+// environment.
+func (v *View) Served(environment, record string) bool {
+	r := v.Releases[record]
+	return r != nil && slices.ContainsFunc(v.Environment(environment).History, func(t Transition) bool {
+		return t.State == Succeeded && t.Release == r.Release
+	})
 }

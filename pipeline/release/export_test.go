@@ -10,6 +10,7 @@ import (
 )
 
 func TestExportKeepsBytesModesAndLinks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	dir := w.repository(map[string]string{"a/run.sh": "#!/bin/sh\n", "a/$Id$.txt": "$Id$ $Format:%H$\r\n", "empty": "", ".gitattributes": "* ident export-subst text eol=crlf filter=x\nempty export-ignore\n"})
 	for link, to := range map[string]string{"a/up": "../empty", "a/gone": "nowhere/at all", "loop": "loop"} {
@@ -42,6 +43,7 @@ func TestExportKeepsBytesModesAndLinks(t *testing.T) {
 }
 
 func TestExportRefuses(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for name, c := range map[string]struct {
 		spoil func(dir string) error
@@ -87,6 +89,7 @@ func TestExportRefuses(t *testing.T) {
 
 // A tree that Git itself would not make: a link, and a file below it.
 func TestExportDoesNotWriteThroughLinks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	dir := w.repository(testFiles)
 	outside := t.TempDir()
@@ -107,6 +110,7 @@ func TestExportDoesNotWriteThroughLinks(t *testing.T) {
 }
 
 func TestExportOfADamagedClone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	dir := w.repository(testFiles)
 	id := w.git(dir, "rev-parse", "HEAD:run.sh")
@@ -120,6 +124,7 @@ func TestExportOfADamagedClone(t *testing.T) {
 }
 
 func TestSourceDigest(t *testing.T) {
+	t.Parallel()
 	e := &Exported{Files: []File{{Path: "README.md", Mode: modeRegular, Digest: "00"}, {Path: "main.go", Mode: modeRegular, Digest: "01"}}}
 	digest := func(docs ...string) string {
 		t.Helper()
@@ -156,6 +161,7 @@ func TestSourceDigest(t *testing.T) {
 }
 
 func TestGlob(t *testing.T) {
+	t.Parallel()
 	for pattern, names := range map[string]map[string]bool{
 		"docs/**":       {"docs/a": true, "docs/a/b.md": true, "docs": false, "adocs/a": false, "x/docs/a": false},
 		"**/*.md":       {"a.md": true, "x/y/a.md": true, "a.mdx": false, "a.md/x": false},

@@ -158,6 +158,9 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, home: t.TempDir()}
 	w.environ = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.home, "GIT_CONFIG_NOSYSTEM=1", "GOPROXY=off", "GOTOOLCHAIN=local"}
+	// In a new home the go command would start a process that goes on writing
+	// its counters there while the folder is removed.
+	w.write(w.home, map[string]string{".config/go/telemetry/mode": "off\n"})
 	// The cache is shared with the user's, or each test would compile the
 	// standard library.
 	for _, name := range []string{"GOCACHE", "GOMODCACHE"} {

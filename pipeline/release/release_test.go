@@ -16,6 +16,7 @@ import (
 )
 
 func TestTheSameFilesGiveTheSameDigest(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	origin := w.repository(testFiles)
 	began := time.Now().Unix()
@@ -131,6 +132,7 @@ func TestTheSameFilesGiveTheSameDigest(t *testing.T) {
 }
 
 func TestAnotherReleaseHasAnotherDigest(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	dir := w.repository(testFiles)
 	seen := map[string]string{w.make(dir, false, testApp()).Digest: "first"}
@@ -159,6 +161,7 @@ func TestAnotherReleaseHasAnotherDigest(t *testing.T) {
 }
 
 func TestDirtyTree(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	main := w.repository(testFiles)
 	linked := filepath.Join(t.TempDir(), "a:b \"c", "linked")
@@ -209,6 +212,7 @@ func TestDirtyTree(t *testing.T) {
 }
 
 func TestMadeReleaseRuns(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	r := w.make(w.repository(testFiles), false, testApp())
 	img, err := w.store.Get(r.Digest)
@@ -261,6 +265,7 @@ func TestMadeReleaseRuns(t *testing.T) {
 }
 
 func TestBuildErrors(t *testing.T) {
+	t.Parallel()
 	with := func(changes map[string]string) map[string]string {
 		files := maps.Clone(testFiles)
 		maps.Copy(files, changes)
@@ -324,6 +329,7 @@ func TestBuildErrors(t *testing.T) {
 }
 
 func TestNothingElseGetsIntoABuild(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	dir := w.repository(testFiles)
 	for name, change := range map[string]func(dir string) error{
@@ -350,6 +356,7 @@ func TestNothingElseGetsIntoABuild(t *testing.T) {
 }
 
 func TestNestedAndVendoredModule(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	files := map[string]string{
 		"svc/go.mod":                          "module example.com/svc\n\ngo 1.26.0\n\nrequire (\n\texample.com/Lib v1.2.3\n\texample.com/near v0.0.0\n)\n\nreplace example.com/near => ./near\n",

@@ -11,6 +11,7 @@ import (
 )
 
 func TestOpenClone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	dir := w.repository(testFiles)
 	want := w.git(dir, "rev-parse", "HEAD")
@@ -39,6 +40,7 @@ func TestOpenClone(t *testing.T) {
 }
 
 func TestOpenCloneErrors(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	none, empty, bare := t.TempDir(), t.TempDir(), t.TempDir()
 	w.git(empty, "init", "-q")
@@ -61,6 +63,7 @@ func TestOpenCloneErrors(t *testing.T) {
 }
 
 func TestForeignClone(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("NOT TESTED: only root can make a clone of another user")
 	}
@@ -80,6 +83,7 @@ func TestForeignClone(t *testing.T) {
 }
 
 func TestDirtyIsWhatGitSays(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	dir := w.repository(testFiles)
 	for _, setting := range [][]string{{"status.showUntrackedFiles", "no"}, {"status.relativePaths", "true"}, {"core.quotePath", "true"}, {"status.branch", "true"}} {
@@ -108,6 +112,7 @@ func TestDirtyIsWhatGitSays(t *testing.T) {
 // A file that was committed with CRLF stays so in git add, whatever
 // core.autocrlf says: to see that, Git must find the committed bytes.
 func TestDirtyExportIsWhatGitAddWouldHold(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	dir := w.repository(map[string]string{"crlf.txt": "a\r\nb\r\n", "lf.txt": "a\nb\n", "gone": "x"})
 	w.git("/", "config", "--global", "core.autocrlf", "true")

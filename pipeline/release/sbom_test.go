@@ -50,6 +50,7 @@ func schema(t *testing.T) *jsonschema.Schema {
 }
 
 func TestSBOM(t *testing.T) {
+	t.Parallel()
 	info := func() *debug.BuildInfo {
 		return &debug.BuildInfo{
 			GoVersion: "go1.26.8",
@@ -119,6 +120,7 @@ func TestSBOM(t *testing.T) {
 }
 
 func TestInspectRefuses(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	dir := w.repository(testFiles)
 	build := func(environ []string, args ...string) []byte {

@@ -70,7 +70,7 @@ func newToolchain(ctx context.Context, version string, o Options) (*toolchain, e
 	t.environ = append(t.environ,
 		"GOENV=off", "GOWORK=off", "GOFLAGS=", "GO111MODULE=on",
 		"GOOS=linux", "GOARCH="+o.Arch, level, "CGO_ENABLED=0",
-		"GOEXPERIMENT=", "GODEBUG=", "GOFIPS140=off", "GOTELEMETRY=off",
+		"GOEXPERIMENT=", "GODEBUG=", "GOFIPS140=off",
 		"GOTOOLCHAIN="+version,
 	)
 	// Asked outside of the export, so that no go.mod has a say yet: what fails

@@ -20,11 +20,13 @@ figure(x, limit) := sprintf("%v", [x]) if {
 } else := text if {
 	text := fixed(x, 2)
 	tells(text, x, fixed(limit, 2))
-} else := [text |
-	some digits in [3, 4, 6, 9]
-	text := fixed(x, digits)
-	tells(text, x, fixed(limit, digits))
-][0]
+} else := texts[0] if {
+	texts := [text |
+		some digits in [3, 4, 6, 9]
+		text := fixed(x, digits)
+		tells(text, x, fixed(limit, digits))
+	]
+} else := sprintf("%v", [x])
 
 # METADATA
 # title: Text that tells a figure from its limit

@@ -177,4 +177,3 @@ func (c *child) cpu(t *testing.T) time.Duration {
 	}
 	return sum
 }
-

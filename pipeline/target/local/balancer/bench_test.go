@@ -28,7 +28,7 @@ const (
 	benchRounds    = 3 // interleaved, so that a noisy neighbour meets all
 	benchRound     = 1500 * time.Millisecond
 	benchRate      = 500 // requests a second where the rate is fixed
-	benchRateTime  = 4 * time.Second
+	benchRateTime  = 1500 * time.Millisecond
 	benchSwapTime  = 6 * time.Second
 	benchSwapEvery = 500 * time.Millisecond
 )
@@ -47,6 +47,7 @@ type rival struct {
 	swaps    int
 	sent     int64 // during swaps
 	failed   int64
+	why      sync.Map
 }
 
 // TestBalancersSideBySide compares this balancer with nginx and HAProxy in
@@ -96,8 +97,11 @@ func TestBalancersSideBySide(t *testing.T) {
 			r.fullLoad(t, ca.Roots())
 		}
 	}
-	for _, r := range rivals {
-		r.latency, _, _ = r.atRate(t, ca.Roots(), benchRateTime)
+	for range benchRounds {
+		for _, r := range rivals {
+			latency, _, _ := r.atRate(t, ca.Roots(), benchRateTime)
+			r.latency = append(r.latency, latency...)
+		}
 	}
 	for _, r := range rivals {
 		r.underSwaps(t, ca.Roots(), instances)
@@ -164,28 +168,30 @@ func (r *rival) atRate(t *testing.T, roots *x509.CertPool, d time.Duration) (lat
 				if due.Sub(begin) > d {
 					break
 				}
-				var err error
+				time.Sleep(time.Until(due)) // the schedule
 				if s == nil {
+					var err error
 					if s, err = dialStrict(r.addr, roots); err != nil {
 						n++
 						lost++
 						s = nil
+						r.why.Store("connect: "+err.Error(), true)
 						continue
 					}
 				}
-				time.Sleep(time.Until(due)) // the schedule
-				method := http.MethodGet
+				method, body := http.MethodGet, ""
 				if k%4 == 0 {
-					method = http.MethodPost
+					method, body = http.MethodPost, "body"
 				}
 				n++
-				status, err := s.do(method, "/", "body")
+				status, err := s.do(method, "/", body)
 				if errors.Is(err, errToldToClose) { // said in time: a strict client can live with it
 					s.close()
 					s, err = nil, nil
 				}
 				if err != nil || status != http.StatusOK {
 					lost++
+					r.why.Store(fmt.Sprintf("%s: status %d, %v", method, status, err), true)
 					if s != nil {
 						s.close()
 						s = nil
@@ -202,7 +208,6 @@ func (r *rival) atRate(t *testing.T, roots *x509.CertPool, d time.Duration) (lat
 		})
 	}
 	wg.Wait()
-	slices.Sort(latency)
 	return latency, sent, failed
 }
 
@@ -244,6 +249,7 @@ func report(t *testing.T, rivals []*rival) {
 		if len(r.latency) == 0 {
 			return 0
 		}
+		slices.Sort(r.latency)
 		return float64(r.latency[len(r.latency)*99/100].Microseconds()) / 1000
 	}
 	var out strings.Builder
@@ -257,6 +263,14 @@ func report(t *testing.T, rivals []*rival) {
 	_ = w.Flush()
 	t.Logf("TLS 1.3, ECDSA P-256, %d keep-alive connections, %d cores shared with the clients and the instance\n%s",
 		benchConns, runtime.NumCPU(), out.String())
+	for _, r := range rivals {
+		shown := 0
+		r.why.Range(func(k, _ any) bool {
+			t.Logf("%s failed like this: %v", r.name, k)
+			shown++
+			return shown < 3
+		})
+	}
 }
 
 func missing(t *testing.T, name, pkg string) {

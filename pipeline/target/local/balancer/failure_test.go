@@ -267,7 +267,8 @@ func (s *trickle) Read(p []byte) (int, error) {
 }
 
 func TestSlowClientsAreServed(t *testing.T) {
-	const stall = 150 * time.Millisecond
+	t.Parallel()
+	const stall = 400 * time.Millisecond
 	f := start(t, func(o *Options) { o.Stall = stall })
 	big := bytes.Repeat([]byte("x"), 8<<20)
 	in := startInstance(t, "1", "r", func(w http.ResponseWriter, r *http.Request) {
@@ -286,7 +287,7 @@ func TestSlowClientsAreServed(t *testing.T) {
 	for _, h2 := range []bool{false, true} {
 		c := f.client(t, h2)
 		wg.Go(func() {
-			r := do(t, c, f.request(t, http.MethodPost, "/", &trickle{n: 10, pause: stall / 4}))
+			r := do(t, c, f.request(t, http.MethodPost, "/", &trickle{n: 10, pause: stall / 5}))
 			if r.status != http.StatusOK {
 				t.Errorf("slow upload, HTTP/%d: %+v", r.proto, r)
 			}
@@ -305,7 +306,7 @@ func TestSlowClientsAreServed(t *testing.T) {
 				if err != nil {
 					break
 				}
-				time.Sleep(stall / 4) // the slowness that is tested
+				time.Sleep(stall / 5) // the slowness that is tested
 			}
 			if n != len(big) {
 				t.Errorf("slow download, h2 %v: %d bytes", h2, n)
@@ -313,6 +314,26 @@ func TestSlowClientsAreServed(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A deadline of the answer before must not hit what the server itself says on
+// the same connection later.
+func TestIdleConnectionHasNoDeadline(t *testing.T) {
+	const stall = 50 * time.Millisecond
+	f := start(t, func(o *Options) { o.Stall = stall })
+	f.swap(t, Set{Stable: backends(startInstance(t, "1", "r", nil))})
+	s, err := dialStrict(f.addr, f.roots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if _, err := s.do(http.MethodGet, "/", ""); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * stall) // the idleness that is tested
+	if status, err := s.do("NO SUCH", "/", ""); status != http.StatusBadRequest {
+		t.Fatalf("status %d, %v", status, err)
+	}
 }
 
 func TestStalledClientsAreCutOff(t *testing.T) {

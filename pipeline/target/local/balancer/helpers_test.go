@@ -190,7 +190,7 @@ func dialStrict(addr string, roots *x509.CertPool) (*strict, error) {
 func (s *strict) do(method, path, body string) (int, error) {
 	_ = s.conn.SetDeadline(time.Now().Add(10 * time.Second))
 	head := method + " " + path + " HTTP/1.1\r\nHost: " + s.host + "\r\n"
-	if method == http.MethodPost {
+	if body != "" || method == http.MethodPost {
 		head += fmt.Sprintf("Content-Length: %d\r\n", len(body))
 	}
 	if _, err := io.WriteString(s.conn, head+"\r\n"+body); err != nil {

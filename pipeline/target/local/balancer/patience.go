@@ -95,8 +95,8 @@ func (w *patientWriter) disarm() {
 }
 
 // close covers what the server does after the handler has returned: it writes
-// what is buffered, and reads a body that was left unread. Both are taken back
-// when the connection becomes idle or the stream ends.
+// what is buffered, and reads a body that was left unread. The server takes both
+// back before the next request, and when the stream ends.
 func (w *patientWriter) close(body *patientBody) {
 	if w.h2 {
 		w.arm()

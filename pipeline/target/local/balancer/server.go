@@ -57,12 +57,10 @@ func (b *Balancer) prepareServer() {
 	}
 }
 
-func (b *Balancer) connState(c net.Conn, s http.ConnState) {
+func (b *Balancer) connState(_ net.Conn, s http.ConnState) {
 	switch s {
 	case http.StateNew:
 		b.life.conns.Add(1)
-	case http.StateIdle:
-		_ = c.SetWriteDeadline(time.Time{}) // see patience.go; a closed connection does not mind
 	case http.StateClosed, http.StateHijacked:
 		if b.life.conns.Add(-1) == 0 && b.life.leaving.Load() {
 			b.life.nowQuiet()

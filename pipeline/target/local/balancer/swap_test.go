@@ -252,6 +252,28 @@ func TestKilledInstanceLosesNoGet(t *testing.T) {
 	}
 }
 
+// Between looking at the set and counting itself in, a request may be overtaken
+// by a swap and the drain after it.
+func TestNobodyGetsInAfterLeaving(t *testing.T) {
+	o := Options{}
+	defaults(&o)
+	be := newBackend(Backend{ID: "1", Address: "127.0.0.1:1"}, &o)
+	if !be.acquire() {
+		t.Fatal("an instance in the set refuses")
+	}
+	be.leave()
+	if be.acquire() {
+		t.Fatal("an instance that has left takes another request")
+	}
+	select {
+	case <-be.idle:
+		t.Fatal("idle with a request in flight")
+	default:
+	}
+	be.release()
+	<-be.idle
+}
+
 func TestDrainWaits(t *testing.T) {
 	f := start(t)
 	hold := make(chan struct{})

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -128,6 +127,12 @@ func orphanedBackend(t *testing.T, c *Cluster, log *notes) {
 	if err := syscall.Kill(backendPID, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		// Should the test fail, a stopped process would stay for ever.
+		if c.classify(backendPID) == backend {
+			t.Error(syscall.Kill(backendPID, syscall.SIGKILL))
+		}
+	})
 	if err := syscall.Kill(c.PID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -178,9 +183,12 @@ func stalePIDFile(t *testing.T, c *Cluster, dir string) {
 		}
 		_ = neighbour.Wait() // it was killed
 	}()
-	_, rest, _ := strings.Cut(crash(c), "\n")
 	path := filepath.Join(c.data(), "postmaster.pid")
-	for _, text := range []string{strconv.Itoa(neighbour.Process.Pid) + "\n" + rest, "", "odd\n"} {
+	for _, first := range []string{strconv.Itoa(neighbour.Process.Pid), "", "odd"} {
+		_, text, _ := strings.Cut(crash(c), "\n")
+		if text = first + "\n" + text; first == "" {
+			text = ""
+		}
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -188,12 +196,8 @@ func stalePIDFile(t *testing.T, c *Cluster, dir string) {
 		if err := c.Ping(deadline(t)); err != nil {
 			t.Errorf("with postmaster.pid %q: %v", text, err)
 		}
-		crash(c)
 	}
 	if err := neighbour.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Errorf("the neighbour was touched: %v", err)
-	}
-	if err := c.EnsureRunning(deadline(t)); !errors.Is(err, ErrClosed) {
-		t.Errorf("a closed handle: %v", err)
 	}
 }

@@ -84,6 +84,8 @@ func exists(file string) bool {
 // playApp is a small HTTP server that behaves, and misbehaves, as told by its
 // environment.
 func playApp() {
+	// Should the test itself be killed, nobody else ends it.
+	time.AfterFunc(time.Minute, func() { os.Exit(9) })
 	fmt.Println("hello from", os.Getenv("APP_PORT"))
 	if exists(os.Getenv("APP_EXIT_IF")) {
 		fmt.Println("cannot go on")

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/report"
+	"github.com/smartcloudops/gate/policies"
+)
+
+// DecideCmd judges.
+type DecideCmd struct {
+	Environment string `arg:"" help:"The environment to decide for."`
+	Release     string `placeholder:"RELEASE" help:"Release or commit (default: the newest build)."`
+}
+
+// Run decides by the evidence there is, records the decision, and ends by it.
+func (c *DecideCmd) Run(ctx context.Context, g *Globals) error {
+	s, err := g.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	d, err := s.decide(ctx, c.Environment, c.Release)
+	if err != nil {
+		return err
+	}
+	if _, err := s.journal.Decision(ctx, d); err != nil {
+		return err
+	}
+	if s.Output == "json" {
+		err = report.JSON(s.Out, d.Decision)
+	} else {
+		err = report.Decision(s.Out, d.Decision)
+	}
+	if err == nil && !d.Decision.Verdict.Promotes() {
+		return &Exit{Code: promotion.CodeOf(d.Decision.Verdict)}
+	}
+	return err
+}
+
+// decide judges the release for the environment: what serves there by what it
+// serves, anything else by whether it may go there.
+func (s *session) decide(ctx context.Context, environment, ref string) (promotion.DecisionRecord, error) {
+	e, err := s.environment(environment)
+	if err != nil {
+		return promotion.DecisionRecord{}, err
+	}
+	v, err := s.journal.View(ctx)
+	if err != nil {
+		return promotion.DecisionRecord{}, err
+	}
+	digest := v.Newest()
+	if ref != "" {
+		digest = ""
+		if found := v.Find(ref); len(found) > 0 {
+			digest = found[0]
+		}
+	}
+	if digest == "" {
+		return promotion.DecisionRecord{}, &Exit{promotion.CodeUsage, fmt.Errorf("no release is on record: gate build makes one")}
+	}
+	stage := policies.Readiness
+	if e.Promotion.From != "" {
+		stage = policies.Promotion
+		if v.Environment(environment).Desired == digest {
+			stage = policies.Serving
+		}
+	}
+	return s.judge.Decide(ctx, v, v.Releases[digest], environment, stage)
+}
+
+// ExplainCmd explains.
+type ExplainCmd struct {
+	Environment string `arg:"" help:"The environment to explain a decision for."`
+	Release     string `placeholder:"RELEASE" help:"Release or commit (default: the newest build)."`
+}
+
+// Run decides, without recording it, and shows everything behind it.
+func (c *ExplainCmd) Run(ctx context.Context, g *Globals) error {
+	s, err := g.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	d, err := s.decide(ctx, c.Environment, c.Release)
+	if err != nil {
+		return err
+	}
+	v, err := s.journal.View(ctx)
+	if err != nil {
+		return err
+	}
+	h := v.Environment(c.Environment).History
+	var last *promotion.Transition
+	if n := len(h); n > 0 {
+		last = &h[n-1]
+	}
+	if s.Output == "json" {
+		return report.JSON(s.Out, map[string]any{"decision": d.Decision, "input": d.Input, "last": last})
+	}
+	return report.Explain(s.Out, d, last)
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+
+	"github.com/smartcloudops/gate/pipeline/promotion"
+)
+
+// LogsCmd shows logs.
+type LogsCmd struct {
+	Environment string `arg:"" help:"The environment."`
+	Instance    string `help:"One instance alone."`
+	Daemon      bool   `help:"The daemon's own log."`
+	Access      bool   `help:"The load balancer's log, one JSON line a request."`
+	Number      int    `short:"n" default:"20" help:"Lines of each log, from its end."`
+}
+
+// Run prints the ends of the logs that were asked for.
+func (c *LogsCmd) Run(ctx context.Context, g *Globals) error {
+	s, err := g.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if _, err := s.environment(c.Environment); err != nil {
+		return err
+	}
+	paths := s.paths(c.Environment)
+	var files []string
+	switch {
+	case c.Daemon:
+		files = []string{paths.DaemonLog()}
+	case c.Access:
+		files = []string{paths.AccessLog()}
+	default:
+		pattern := "*"
+		if c.Instance != "" {
+			pattern = c.Instance + "[.-]*"
+		}
+		if files, err = filepath.Glob(filepath.Join(paths.Logs(), pattern)); err != nil {
+			return err
+		}
+		sort.Strings(files)
+	}
+	shown := 0
+	for _, f := range files {
+		if f == paths.AccessLog() && !c.Access {
+			continue
+		}
+		lines, err := tail(f, c.Number)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		shown++
+		fmt.Fprintf(g.Err, "== %s\n", f)
+		for _, l := range lines {
+			fmt.Fprintln(g.Out, l)
+		}
+	}
+	if shown == 0 {
+		return &Exit{promotion.CodeUsage, fmt.Errorf("%s has no such log yet in %s", c.Environment, paths.Logs())}
+	}
+	return nil
+}
+
+// tailBytes is how much of a log's end is looked at.
+const tailBytes = 1 << 20
+
+func tail(file string, n int) ([]string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if fi, err := f.Stat(); err == nil && fi.Size() > tailBytes {
+		if _, err := f.Seek(-tailBytes, io.SeekEnd); err != nil {
+			return nil, err
+		}
+	}
+	var lines []string
+	sc := bufio.NewScanner(f)
+	sc.Buffer(nil, tailBytes)
+	for sc.Scan() {
+		lines = append(lines, sc.Text())
+	}
+	return lines[max(0, len(lines)-n):], sc.Err()
+}

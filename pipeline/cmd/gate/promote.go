@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/report"
+	"github.com/smartcloudops/gate/pipeline/run"
+)
+
+// PromoteCmd asks for a release in an environment.
+type PromoteCmd struct {
+	Release string `arg:"" help:"Digest of the release or of its record, or its commit; eight characters are enough."`
+	To      string `required:"" placeholder:"ENV" help:"The environment that is to run it."`
+	Reason  string `help:"Why, for the history."`
+}
+
+// Run writes the request and follows it to its end.
+func (c *PromoteCmd) Run(ctx context.Context, g *Globals) error {
+	s, err := g.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	v, err := s.journal.View(ctx)
+	if err != nil {
+		return err
+	}
+	found := v.Find(c.Release)
+	if len(found) == 0 {
+		return &Exit{promotion.CodeUsage, fmt.Errorf("no release %q is on record: gate build makes one, gate history %s shows some", c.Release, c.To)}
+	}
+	for _, f := range found[1:] {
+		if v.Releases[f].Release != v.Releases[found[0]].Release {
+			return &Exit{promotion.CodeUsage, fmt.Errorf("%q means %d releases: give more of the digest", c.Release, len(found))}
+		}
+	}
+	rec := v.Releases[found[0]]
+	return s.ask(ctx, promotion.Request{Environment: c.To, Release: rec.Release, Commit: rec.Commit, By: s.by(), Reason: c.Reason})
+}
+
+// RollbackCmd goes back.
+type RollbackCmd struct {
+	Environment string `arg:"" help:"The environment to roll back."`
+	To          string `placeholder:"RELEASE" help:"Go to this release (default: the one before)."`
+	Reason      string `help:"Why, for the history."`
+}
+
+// Run writes a request that needs no decision.
+func (c *RollbackCmd) Run(ctx context.Context, g *Globals) error {
+	s, err := g.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	v, err := s.journal.View(ctx)
+	if err != nil {
+		return err
+	}
+	target := v.PreviousRecord(c.Environment)
+	if c.To != "" {
+		target = ""
+		for _, f := range v.Find(c.To) {
+			if v.Served(c.Environment, f) {
+				target = f
+				break
+			}
+		}
+		if target == "" {
+			return &Exit{promotion.CodeUsage, fmt.Errorf("release %q has never served in %s: gate history %s shows those that have", c.To, c.Environment, c.Environment)}
+		}
+	}
+	if target == "" {
+		return &Exit{promotion.CodeUsage, fmt.Errorf("nothing served in %s before what serves now", c.Environment)}
+	}
+	rec := v.Releases[target]
+	return s.ask(ctx, promotion.Request{Environment: c.Environment, Release: rec.Release, Commit: rec.Commit, By: s.by(), Reason: c.Reason, Rollback: true})
+}
+
+func (s *session) ask(ctx context.Context, r promotion.Request) error {
+	e, err := s.environment(r.Environment)
+	if err != nil {
+		return err
+	}
+	x := s.executor(r.Environment)
+	v, err := s.journal.View(ctx)
+	if err != nil {
+		return err
+	}
+	// Said early to whoever is late; what decides is the executor's own look.
+	if a := v.Environment(r.Environment).Active; a != nil {
+		return &Exit{promotion.CodeLocked, fmt.Errorf("%s is locked: request %.12s by %s for release %.19s is under way (%s); gate status %s follows it", r.Environment, a.Request, a.By, a.Release, a.Step, r.Environment)}
+	}
+	if err := x.Ensure(ctx, e); err != nil {
+		return err
+	}
+	live := report.NewLive(s.Err, s.Output == "json")
+	name := "promote to " + r.Environment
+	if r.Rollback {
+		name = "roll back " + r.Environment
+	}
+	t, err := run.Ask(ctx, s.journal, x, r, func(note string) { live.Say(name, note) })
+	live.Close()
+	if err != nil {
+		if errors.Is(err, context.Canceled) {
+			return &Exit{promotion.CodeInternal, fmt.Errorf("stopped following; the request stands, and %s goes on with it: gate status %s", r.Environment, r.Environment)}
+		}
+		return err
+	}
+	if s.Output == "json" {
+		err = report.JSON(s.Out, t)
+	} else {
+		err = report.Transition(s.Out, t)
+	}
+	if err == nil && t.Code != promotion.CodePass {
+		return &Exit{Code: t.Code}
+	}
+	return err
+}
+
+// HoldCmd stops promotions.
+type HoldCmd struct {
+	Environment string `arg:"" help:"The environment to hold."`
+	Reason      string `required:"" help:"Why, for those who are stopped by it."`
+}
+
+// Run records the hold. It needs nobody.
+func (c *HoldCmd) Run(ctx context.Context, g *Globals) error {
+	return g.hold(ctx, c.Environment, c.Reason)
+}
+
+// UnholdCmd lifts a hold.
+type UnholdCmd struct {
+	Environment string `arg:"" help:"The environment whose hold is lifted."`
+}
+
+// Run records the end of the hold.
+func (c *UnholdCmd) Run(ctx context.Context, g *Globals) error {
+	return g.hold(ctx, c.Environment, "")
+}
+
+func (g *Globals) hold(ctx context.Context, environment, reason string) error {
+	s, err := g.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if _, err := s.environment(environment); err != nil {
+		return err
+	}
+	h := promotion.Hold{Environment: environment, Reason: reason, By: s.by(), At: s.journal.Now().UTC()}
+	if err := s.journal.Hold(ctx, h); err != nil {
+		return err
+	}
+	if s.Output == "json" {
+		return report.JSON(s.Out, h)
+	}
+	word := "is held: " + reason
+	if reason == "" {
+		word = "is no longer held"
+	}
+	_, err = fmt.Fprintf(s.Out, "%s %s\n", environment, word)
+	return err
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/report"
+	"github.com/smartcloudops/gate/pipeline/run"
+	"github.com/smartcloudops/gate/policies"
+)
+
+// ReportCmd writes the report.
+type ReportCmd struct {
+	Environment string `arg:"" default:"staging" help:"The environment whose newest decision is shown."`
+	HTML        string `name:"html" default:"gate-report.html" placeholder:"FILE" help:"File to write."`
+}
+
+// Run renders what is on record; it measures nothing.
+func (c *ReportCmd) Run(ctx context.Context, g *Globals) error {
+	s, err := g.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	d, err := s.decide(ctx, c.Environment, "")
+	if err != nil {
+		return err
+	}
+	v, err := s.journal.View(ctx)
+	if err != nil {
+		return err
+	}
+	rec := v.Releases[v.Newest()]
+	r := &run.Result{
+		App: s.decl.App.Name, Release: rec.Release, Commit: rec.Commit, Subject: rec.Subject, Dirty: rec.Dirty, Through: c.Environment,
+		Started: d.Decision.At, Finished: d.Decision.At, Decisions: []promotion.DecisionRecord{d},
+		Exit: promotion.CodeOf(d.Decision.Verdict),
+	}
+	wanted := map[string]bool{}
+	for _, crit := range d.Decision.Criteria {
+		for _, digest := range crit.Evidence {
+			wanted[digest] = true
+		}
+	}
+	for _, e := range v.AllEvidence() {
+		if wanted[e.Digest] {
+			r.Evidence = append(r.Evidence, run.Measured{Digest: e.Digest, Reused: true, Runs: len(v.Evidence(e.Evidence.Key)), Evidence: e.Evidence})
+		}
+	}
+	f, err := os.Create(c.HTML)
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	if err := errors.Join(report.HTML(f, r), f.Close()); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.Out, "%s  %s for %s\n", c.HTML, d.Decision.Verdict, c.Environment)
+	if err == nil && d.Decision.Verdict == policies.Error {
+		return &Exit{Code: promotion.CodeInternal}
+	}
+	return err
+}

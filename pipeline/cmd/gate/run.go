@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/report"
+	"github.com/smartcloudops/gate/pipeline/run"
+)
+
+// RunCmd is the whole pipeline.
+type RunCmd struct {
+	Through string `default:"staging" placeholder:"ENV" help:"Environment to end in (default: staging)."`
+	Commit  string `placeholder:"REV" help:"Take this commit instead of what is checked out."`
+	Fresh   bool   `help:"Measure anew what is known, and pool it with that."`
+	HTML    string `name:"html" placeholder:"FILE" help:"Write the report to FILE (default: in the state directory)."`
+}
+
+// Run runs the pipeline and ends with the code of the contract.
+func (c *RunCmd) Run(ctx context.Context, g *Globals) error {
+	return g.pipelined(ctx, run.Options{Revision: c.Commit, Through: c.Through, Fresh: c.Fresh}, c.HTML)
+}
+
+// BuildCmd builds the release.
+type BuildCmd struct {
+	Commit string `placeholder:"REV" help:"Build this commit instead of what is checked out."`
+}
+
+// Run builds.
+func (c *BuildCmd) Run(ctx context.Context, g *Globals) error {
+	return g.pipelined(ctx, run.Options{Revision: c.Commit, Goal: run.GoalBuild}, "")
+}
+
+// TestCmd runs the tests.
+type TestCmd struct {
+	Fresh bool `help:"Measure anew what is known, and pool it with that."`
+}
+
+// Run measures the check tests.
+func (c *TestCmd) Run(ctx context.Context, g *Globals) error {
+	return g.measured(ctx, "", []string{"tests"}, c.Fresh)
+}
+
+// ScanCmd scans.
+type ScanCmd struct {
+	Fresh bool `help:"Measure anew what is known, and pool it with that."`
+}
+
+// Run measures the checks scan and leaks.
+func (c *ScanCmd) Run(ctx context.Context, g *Globals) error {
+	return g.measured(ctx, "", []string{"scan", "leaks"}, c.Fresh)
+}
+
+// VerifyCmd measures an environment.
+type VerifyCmd struct {
+	Environment string   `arg:"" help:"The environment to measure."`
+	Check       []string `placeholder:"NAME" help:"Measure this check alone; may be given again."`
+	Fresh       bool     `help:"Measure anew what is known, and pool it with that."`
+}
+
+// Run measures, and says what the policies make of it.
+func (c *VerifyCmd) Run(ctx context.Context, g *Globals) error {
+	return g.measured(ctx, c.Environment, c.Check, c.Fresh)
+}
+
+// DeployCmd puts a release into the first environment.
+type DeployCmd struct {
+	Environment string `arg:"" help:"The environment to deploy to."`
+	Commit      string `placeholder:"REV" help:"Take this commit instead of what is checked out."`
+}
+
+// Run takes the commit through the environment's deployment.
+func (c *DeployCmd) Run(ctx context.Context, g *Globals) error {
+	return g.pipelined(ctx, run.Options{Revision: c.Commit, Through: c.Environment, Goal: run.GoalDeploy}, "")
+}
+
+// measured measures named checks in the environment, the first one when none
+// is named, and ends by what the policies say of the criteria behind them.
+func (g *Globals) measured(ctx context.Context, environment string, names []string, fresh bool) error {
+	s, err := g.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if environment == "" {
+		environment = s.decl.Environments[0].Name
+	} else if _, err := s.environment(environment); err != nil {
+		return err
+	}
+	return s.pipelined(ctx, run.Options{Through: environment, Goal: run.GoalChecks, Checks: names, Fresh: fresh}, "")
+}
+
+func (g *Globals) pipelined(ctx context.Context, o run.Options, html string) error {
+	s, err := g.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if o.Through != "" {
+		if _, err := s.environment(o.Through); err != nil {
+			return err
+		}
+	}
+	return s.pipelined(ctx, o, html)
+}
+
+func (s *session) pipelined(ctx context.Context, o run.Options, html string) error {
+	live := report.NewLive(s.Err, s.Output == "json")
+	p, done, err := s.pipeline(live.Tell)
+	if err != nil {
+		return err
+	}
+	defer done()
+	res, err := p.Run(ctx, o)
+	live.Close()
+	if s.Output == "json" {
+		if jerr := report.JSON(s.Out, res); jerr != nil {
+			return jerr
+		}
+	} else {
+		if terr := report.Text(s.Out, res); terr != nil {
+			return terr
+		}
+	}
+	if len(res.Decisions) > 0 && o.Goal == run.GoalAll {
+		if herr := s.writeHTML(res, html); herr != nil {
+			return herr
+		}
+	}
+	if perr := s.tidy(ctx); perr != nil {
+		fmt.Fprintln(s.Err, "gate: packing the ledger:", perr)
+	}
+	if errors.Is(err, context.Canceled) {
+		return &Exit{promotion.CodeInternal, errors.New("stopped; what was asked of an environment goes on there: gate status")}
+	}
+	if err != nil {
+		return err
+	}
+	if res.Exit != promotion.CodePass {
+		return &Exit{Code: res.Exit}
+	}
+	return nil
+}
+
+func (s *session) writeHTML(res *run.Result, file string) error {
+	if file == "" {
+		dir := filepath.Join(s.state, "reports")
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("report: %w", err)
+		}
+		file = filepath.Join(dir, "latest.html")
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	err = errors.Join(report.HTML(f, res), f.Close())
+	if err == nil && s.Output == "text" {
+		fmt.Fprintf(s.Out, "report  %s\n", file)
+	}
+	return err
+}
+
+// looseLimit is how many loose objects a ledger may have before it is packed,
+// when nothing is being measured.
+const looseLimit = 2000
+
+func (s *session) tidy(ctx context.Context) error {
+	n, err := s.ledger.Loose(ctx)
+	if err != nil || n < looseLimit {
+		return err
+	}
+	return s.ledger.Pack(ctx)
+}
