@@ -42,7 +42,11 @@ type vulnMessage struct {
 }
 
 func scanVulns(ctx context.Context, in Input, env []string, program string, p *ScanPayload) ([]Finding, error) {
-	stdout, stderr, code, err := toolsRun(ctx, in.Source, env, program, "-format", "json", in.Declarations.App.Build.Package)
+	args := []string{"-format", "json"}
+	if db := os.Getenv("GOVULNDB"); db != "" {
+		args = append(args, "-db", db)
+	}
+	stdout, stderr, code, err := toolsRun(ctx, in.Source, env, program, append(args, in.Declarations.App.Build.Package)...)
 	if err != nil {
 		return nil, fmt.Errorf("govulncheck: %w", err)
 	}
@@ -148,14 +152,22 @@ func scanDatabaseDate(dir string) (time.Time, error) {
 	if err != nil || len(files) == 0 {
 		return time.Time{}, fmt.Errorf("GOVULNDB: %s holds no vulnerability database", dir)
 	}
+	// As they stand in the database's own repository, entries have no date of
+	// modification yet.
 	var newest time.Time
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			return time.Time{}, fmt.Errorf("GOVULNDB: %w", err)
 		}
-		if json.Unmarshal(b, &index) == nil && index.Modified.After(newest) {
-			newest = index.Modified
+		var entry struct{ Modified, Published time.Time }
+		if json.Unmarshal(b, &entry) != nil {
+			continue
+		}
+		for _, t := range []time.Time{entry.Modified, entry.Published} {
+			if t.After(newest) {
+				newest = t
+			}
 		}
 	}
 	return newest.UTC(), nil

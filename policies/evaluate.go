@@ -18,6 +18,7 @@ var Required = map[Stage][]string{
 	Admission: {"source", "tests", "scan", "config"},
 	Readiness: {"source", "tests", "scan", "config", "load", "update", "tls"},
 	Promotion: {"source", "tests", "scan", "config", "load", "update", "tls"},
+	Serving:   {"source", "tests", "scan", "config", "load", "update", "tls"},
 	Canary:    {"canary"},
 }
 

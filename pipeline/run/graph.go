@@ -66,6 +66,8 @@ func execute(ctx context.Context, steps []step, now func() time.Time, tell func(
 			})
 			e := Event{At: now(), Step: s.name, Kind: Finished, Took: now().Sub(began)}
 			switch {
+			case err != nil && ctx.Err() != nil:
+				e.Kind, e.Note = Failed, "another step has decided"
 			case err != nil:
 				e.Kind, e.Note = Failed, err.Error()
 			case reused:

@@ -24,6 +24,7 @@ required := {
 	"admission": ["source", "tests", "scan", "config"],
 	"readiness": ["source", "tests", "scan", "config", "load", "update", "tls"],
 	"promotion": ["source", "tests", "scan", "config", "load", "update", "tls"],
+	"serving": ["source", "tests", "scan", "config", "load", "update", "tls"],
 	"canary": ["canary"],
 }
 

@@ -3,7 +3,7 @@ package gate.readiness_test
 import data.gate.fixtures
 import data.gate.readiness
 
-stages := ["admission", "readiness", "promotion", "canary"]
+stages := ["admission", "readiness", "promotion", "serving", "canary"]
 
 test_a_ready_release_passes_at_every_stage if {
 	every stage in stages {

@@ -122,10 +122,13 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 		return nil, err
 	}
 	d.lis = o.Listener
-	if d.lis == nil {
-		if d.lis, err = d.listen(ctx, d.st.Environment); err != nil {
-			return nil, err
-		}
+	if d.lis != nil {
+		err = d.own(d.st.Environment)
+	} else {
+		d.lis, err = d.listen(ctx, d.st.Environment)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := d.openDatabase(ctx, d.st.Environment); err != nil {
 		return nil, err

@@ -26,7 +26,7 @@ func ownerFile(address string) string {
 	return filepath.Join(runtimeDir(), "owner-"+strings.NewReplacer(":", "_", "[", "", "]", "", "/", "_").Replace(address)+".json")
 }
 
-// listen opens the environment's address and leaves word of whose it is.
+// listen opens the environment's address and makes it known as its own.
 func (d *Daemon) listen(ctx context.Context, e *environments.Environment) (net.Listener, error) {
 	if err := ensureRuntimeDir(); err != nil {
 		return nil, err
@@ -39,15 +39,20 @@ func (d *Daemon) listen(ctx context.Context, e *environments.Environment) (net.L
 		}
 		return nil, fmt.Errorf("%w: %s of environment %s: %w; declare another in %s", ErrAddress, e.Listen, e.Name, err, e.File)
 	}
-	b, err := json.Marshal(owner{d.opt.Ledger, e.Name, d.paths.State, os.Getpid()})
-	if err == nil {
-		err = writeFile(ownerFile(e.Listen), b)
-	}
-	if err != nil {
+	if err := d.own(e); err != nil {
 		l.Close()
 		return nil, err
 	}
 	return l, nil
+}
+
+// own leaves word of whose the address is.
+func (d *Daemon) own(e *environments.Environment) error {
+	b, err := json.Marshal(owner{d.opt.Ledger, e.Name, d.paths.State, os.Getpid()})
+	if err != nil {
+		return fmt.Errorf("owner of %s: %w", e.Listen, err)
+	}
+	return writeFile(ownerFile(e.Listen), b)
 }
 
 // taken says by whom, as far as it is known.

@@ -33,7 +33,7 @@ rows := [
 # title: Severity of uncommitted changes
 # description: fail for a promotion
 severity := "fail" if {
-	input.stage == "promotion"
+	input.stage in {"promotion", "serving"}
 } else := "warn"
 
 # METADATA
