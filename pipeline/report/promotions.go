@@ -1,0 +1,64 @@
+package report
+
+import (
+	"io"
+	"strings"
+
+	"github.com/smartcloudops/gate/pipeline/promotion"
+)
+
+// Transition writes how a promotion ended.
+func Transition(w io.Writer, t promotion.Transition) error {
+	p := newPrinter(w)
+	p.transition(t)
+	return p.end()
+}
+
+func (p *printer) transition(t promotion.Transition) {
+	p.f("%s: %s of %s %s", t.Environment, words(string(t.Kind)), short(t.Release), p.paint(words(string(t.State))))
+	if t.State == promotion.Running {
+		p.f(" (%s)", t.Step)
+	}
+	p.f("\n")
+	if t.Why != "" {
+		p.hang("  why   ", t.Why)
+	}
+	if t.Synthetic {
+		p.hang("  note  ", "compared with the help of declared synthetic requests")
+	}
+}
+
+// History writes ended promotions in the order given.
+func History(w io.Writer, all []promotion.Transition) error {
+	p := newPrinter(w)
+	p.history(all)
+	return p.end()
+}
+
+func (p *printer) history(all []promotion.Transition) {
+	if len(all) == 0 {
+		p.f("nothing was promoted here yet\n")
+		return
+	}
+	// The reason is a sentence: it gets a line of its own below its row.
+	rows := [][]string{{"AT", "KIND", "RELEASE", "COMMIT", "STATE", "BY"}}
+	for _, t := range all {
+		rows = append(rows, []string{stamp(t.At), string(t.Kind), short(t.Release), short(t.Commit), words(string(t.State)), t.By})
+	}
+	for _, r := range rows {
+		for i := range r {
+			r[i] = clean(r[i])
+		}
+	}
+	widths := fit(rows, len(rows[0]), p.width-gap*(len(rows[0])-1))
+	for i, r := range rows {
+		p.row(r, widths, 4)
+		if i > 0 && all[i-1].Why != "" {
+			p.hang("  why  ", all[i-1].Why)
+		}
+	}
+}
+
+// words is a word of the records as people write it.
+func words(s string) string { return strings.ReplaceAll(s, "_", " ") }
+

@@ -1,0 +1,117 @@
+package report
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/target"
+)
+
+// Environment is what there is to say of one environment.
+type Environment struct {
+	Name          string                `json:"name"`
+	Address       string                `json:"address"`
+	Desired       string                `json:"desired,omitempty"`
+	DesiredCommit string                `json:"desired_commit,omitempty"`
+	Actual        *target.Status        `json:"actual,omitempty"`
+	Active        *promotion.Transition `json:"active,omitempty"`
+	Last          *promotion.Transition `json:"last,omitempty"`
+	Hold          *promotion.Hold       `json:"hold,omitempty"`
+	Problem       string                `json:"problem,omitempty"`
+}
+
+// Health says in one of the field's words how the environment is. Healthy is
+// only what serves what is desired with instances that are all healthy.
+func (e Environment) Health() target.Health {
+	switch {
+	case e.Actual == nil:
+		return target.Unknown
+	case e.Active != nil:
+		return target.Progressing
+	case e.Actual.Problem != "" || e.Desired != e.Actual.Stable:
+		return target.Degraded
+	case e.Actual.Stable == "":
+		return target.Unknown
+	case len(e.Actual.Instances) == 0:
+		return target.Degraded
+	}
+	for _, in := range e.Actual.Instances {
+		if in.Health != target.Healthy {
+			return target.Degraded
+		}
+	}
+	if e.Hold != nil {
+		return target.Paused
+	}
+	return target.Healthy
+}
+
+// Status writes what runs where.
+func Status(w io.Writer, all []Environment) error {
+	p := newPrinter(w)
+	for i, e := range all {
+		if i > 0 {
+			p.f("\n")
+		}
+		p.environment(e)
+	}
+	return p.end()
+}
+
+func (p *printer) environment(e Environment) {
+	p.f("%s  %s  %s\n", e.Name, p.paint(string(e.Health())), e.Address)
+	if e.Problem != "" {
+		p.hang("  problem    ", e.Problem)
+	}
+	if e.Desired == "" {
+		p.f("  desired    nothing yet: no promotion into %s has succeeded\n", e.Name)
+	} else {
+		p.f("  desired    %s (commit %s)\n", short(e.Desired), short(e.DesiredCommit))
+	}
+	if h := e.Hold; h != nil {
+		p.hang("  held       ", fmt.Sprintf("by %s since %s: %s", h.By, stamp(h.At), h.Reason))
+	}
+	if t := e.Active; t != nil {
+		by := ""
+		if t.By != "" {
+			by = " by " + t.By
+		}
+		p.hang("  promoting  ", fmt.Sprintf("%s%s: %s since %s", short(t.Release), by, t.Step, stamp(t.At)))
+	}
+	if e.Actual != nil {
+		p.actual(e)
+	}
+	if t := e.Last; t != nil && t.State != promotion.Succeeded {
+		p.hang("  last       ", fmt.Sprintf("%s of %s %s, %s: %s", t.Kind, short(t.Release), words(string(t.State)), stamp(t.At), t.Why))
+	}
+}
+
+func (p *printer) actual(e Environment) {
+	a := e.Actual
+	switch {
+	case a.Stable == "":
+		p.f("  serves     nothing\n")
+	case a.Stable != e.Desired:
+		p.f("  serves     %s, which is not what is desired\n", short(a.Stable))
+	}
+	if a.Canary != "" {
+		p.f("  canary     %s with %d%% of the traffic\n", short(a.Canary), a.Weight)
+	}
+	if a.Warm != "" {
+		p.f("  warm       %s, to go back to\n", short(a.Warm))
+	}
+	p.hang("  database   ", a.Database)
+	if a.Problem != "" {
+		p.hang("  problem    ", a.Problem)
+	}
+	if len(a.Instances) == 0 {
+		p.f("  instances  none\n")
+		return
+	}
+	rows := [][]string{{"  INSTANCE", "ROLE", "HEALTH", "RELEASE", "ADDRESS", "PID", "RESTARTS"}}
+	for _, in := range a.Instances {
+		rows = append(rows, []string{"  " + in.ID, in.Role, string(in.Health), short(in.Release), in.Address, fmt.Sprint(in.PID), fmt.Sprint(in.Restarts)})
+	}
+	p.table(2, rows)
+}
