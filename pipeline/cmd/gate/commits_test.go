@@ -30,7 +30,7 @@ type bad struct {
 	untouched bool     // staging, too, serves what it served before
 }
 
-// orRoot keeps package-level fault code short: it runs in every request.
+// everyRequest is a file of the service whose function sees every request.
 const everyRequest = `
 package httpapi
 
@@ -69,7 +69,7 @@ func TestCommits(t *testing.T) {
 	}
 	w := newWorld(t)
 	// Enough requests that 99% can be shown, and 97% can't.
-	w.replace("environments/app.yaml", "users: 20", "users: 50")
+	w.replace("environments/app.yaml", "users: 20", "users: 50", "closed: 4s", "closed: 5s", "open: 3s", "open: 5s")
 	for _, e := range []string{"staging", "production"} {
 		w.replace("environments/"+e+".yaml", ", min_users: 10, min_requests: 20, success: 0.9", "")
 	}
