@@ -12,7 +12,7 @@ help: ## Show what can be made
 build: ## Build gate into bin/
 	@command -v go >/dev/null || { echo 'make: Go is not installed; install Go 1.26 or newer and put it on PATH' >&2; exit 1; }
 	@command -v git >/dev/null || { echo 'make: Git is not installed; install it (Debian: apt-get install git)' >&2; exit 1; }
-	go build -trimpath -o $(GATE) ./pipeline/cmd/gate
+	go build -trimpath -ldflags '-s -w' -o $(GATE) ./pipeline/cmd/gate
 
 .PHONY: run
 run: build ## Take the commit that is checked out to production on this machine
@@ -24,10 +24,10 @@ down: build ## Stop what make run has left running; data and ledger stay
 	$(GATE) down staging
 
 .PHONY: test
-test: ## Run every check of the code and every test, slow drills included
+test: build ## Run every check of the code and every test, slow drills included
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'make: not gofmt-ed:' $$(gofmt -l $$(git ls-files '*.go')) >&2; exit 1; }
 	go vet ./...
-	go test -timeout 20m ./...
+	bin=$$($(GATE) doctor --postgres) && GATE_POSTGRES_BIN=$$bin go test -timeout 20m ./...
 
 .PHONY: test-short
 test-short: ## Run the tests without the slow drills
@@ -38,8 +38,11 @@ race: ## Run the short tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -short ./...
 
 .PHONY: bench
-bench: ## Measure gate against others, side by side, as ratios
-	GATE_BENCH=1 go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./pipeline/target/local/balancer ./pipeline/ledger ./policies
+bench: ## Measure the balancer against nginx and HAProxy, decisions, and the ledger
+	@for p in nginx haproxy; do command -v $$p >/dev/null || PATH=$$PATH:/usr/sbin command -v $$p >/dev/null || echo "make bench: $$p is missing, so nothing is compared with it (Debian: apt-get install nginx-light haproxy)" >&2; done
+	PATH=$$PATH:/usr/sbin GATE_BENCH=1 go test -count=1 -run BalancersSideBySide -v ./pipeline/target/local/balancer
+	go test -run '^$$' -bench Decision ./policies
+	go test -run '^$$' -bench 'Append|Verify' -benchtime 20x ./pipeline/ledger
 
 .PHONY: lint
 lint: ## Run golangci-lint, pinned in tools/go.mod

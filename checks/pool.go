@@ -27,17 +27,21 @@ func poolWorst[P any](payloads [][]byte, worse func(a, b P) P) ([]byte, error) {
 	return json.Marshal(all)
 }
 
-// poolFindings are the findings of both, each place and rule once.
+// poolFindings are the findings of both, each place and rule once. What has no
+// place is told apart by what it says.
 func poolFindings(a, b []Finding) []Finding {
 	type place struct {
-		tool, rule, file string
-		line             int
+		tool, rule, file, message string
+		line                      int
 	}
 	seen := map[place]bool{}
 	var out []Finding
 	for _, list := range [][]Finding{a, b} {
 		for _, f := range list {
-			at := place{f.Tool, f.Rule, f.File, f.Line}
+			at := place{tool: f.Tool, rule: f.Rule, file: f.File, line: f.Line}
+			if f.Line == 0 {
+				at.message = f.Message
+			}
 			if !seen[at] {
 				seen[at] = true
 				out = append(out, f)

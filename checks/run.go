@@ -70,7 +70,7 @@ type Taken struct {
 func Take(ctx context.Context, c Check, in Input, now func() time.Time) (Taken, error) {
 	t := Taken{Started: now().UTC()}
 	var err error
-	t.Measurement, err = c.Measure(ctx, in)
+	t.Measurement, err = measure(ctx, c, in)
 	if ctx.Err() != nil {
 		return Taken{}, context.Cause(ctx)
 	}
@@ -82,6 +82,17 @@ func Take(ctx context.Context, c Check, in Input, now func() time.Time) (Taken, 
 		t.Status, t.Reason = Errored, err.Error()
 	}
 	return t, nil
+}
+
+// measure makes an error of a check's panic: one broken check must not take the
+// whole run, and what the others have measured, with it.
+func measure(ctx context.Context, c Check, in Input) (m Measurement, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			m, err = Measurement{}, fmt.Errorf("check %s panicked: %v", c.Name, r)
+		}
+	}()
+	return c.Measure(ctx, in)
 }
 
 // Evidence says what t is about.

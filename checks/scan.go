@@ -5,8 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,9 +18,10 @@ import (
 // it changes daily, and asking it would take as long as a scan.
 const scanLiveFor = 24 * time.Hour
 
-// Scan looks at the packages of the main module that go into the release:
+// Scan looks at the commit's own packages that go into the release:
 // gosec for unsafe code, govulncheck for known vulnerabilities. The database is
-// the one that GOVULNDB names, else the live one.
+// the one that GOVULNDB names, else the live one. A #nosec counts only with the
+// rule that it is about and a reason, and is shown.
 func Scan() Check {
 	return Check{
 		Name: "scan", Criterion: "scan", Version: 1, Scope: OfRelease, Title: "unsafe code and known vulnerabilities",
@@ -53,7 +55,7 @@ func Scan() Check {
 
 // scanCurrent: a newer database may know more of the same source.
 func scanCurrent(_ Input, e Evidence) bool {
-	dir, local := strings.CutPrefix(os.Getenv("GOVULNDB"), "file://")
+	dir, local := scanDatabaseFolder()
 	if !local {
 		return time.Since(e.Finished) < scanLiveFor
 	}
@@ -69,53 +71,47 @@ func scanMeasure(ctx context.Context, in Input) (Measurement, error) {
 	if in.Source == "" {
 		return Measurement{Status: Unavailable, Reason: "the source of the commit is not at hand"}, nil
 	}
-	env := append(toolsEnviron(os.Environ()), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0", "GOTOOLCHAIN="+in.Declarations.App.Build.Toolchain)
-	folders, modules, err := scanPackages(ctx, in, env)
+	toolchain := in.Declarations.App.Build.Toolchain
+	env, err := toolsGoEnviron(ctx, toolchain)
 	if err != nil {
-		return Measurement{}, err
+		return toolsOutcome(ctx, err)
 	}
-	p := ScanPayload{Modules: modules}
+	env = append(env, "CGO_ENABLED=0")
+	folders, files, err := scanPackages(ctx, in, env)
+	if err != nil {
+		return toolsOutcome(ctx, err)
+	}
+	var p ScanPayload
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var unavailable, broken error
-	each := func(t toolsTool, f func(program string) error) {
+	var errs [2]error
+	each := func(i int, t toolsTool, f func(program string) error) {
 		wg.Go(func() {
-			program, err := toolsInstalled(ctx, in.Tools, t, in.Note)
-			if err != nil {
-				mu.Lock()
-				unavailable = errors.Join(unavailable, err)
-				mu.Unlock()
-				return
+			program, err := toolsInstalled(ctx, in.Tools, t, toolchain, in.Note)
+			if err == nil {
+				err = f(program)
 			}
-			if err := f(program); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				var away *scanAway
-				if errors.As(err, &away) {
-					unavailable = errors.Join(unavailable, err)
-				} else {
-					broken = errors.Join(broken, err)
-				}
-			}
+			errs[i] = err
 		})
 	}
 	var unsafe, vulnerable []Finding
-	each(toolsGosec, func(program string) (err error) {
-		unsafe, err = scanGosec(ctx, in, env, program, folders, &p)
+	each(0, toolsGosec, func(program string) (err error) {
+		unsafe, err = scanGosec(ctx, in, env, program, folders, files, &p)
 		return err
 	})
-	each(toolsGovulncheck, func(program string) (err error) {
+	each(1, toolsGovulncheck, func(program string) (err error) {
 		vulnerable, err = scanVulns(ctx, in, env, program, &p)
 		return err
 	})
 	wg.Wait()
-	switch {
-	case ctx.Err() != nil:
-		return Measurement{}, ctx.Err()
-	case broken != nil:
-		return Measurement{}, broken
-	case unavailable != nil:
-		return Measurement{Status: Unavailable, Reason: scanOneLine(unavailable)}, nil
+	for _, err := range errs {
+		// One that broke counts before one that is away.
+		var away *toolsAway
+		if err != nil && !errors.As(err, &away) {
+			return toolsOutcome(ctx, err)
+		}
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		return toolsOutcome(ctx, err)
 	}
 	p.Findings = append(vulnerable, unsafe...)
 	return Measurement{
@@ -126,39 +122,44 @@ func scanMeasure(ctx context.Context, in Input) (Measurement, error) {
 	}, nil
 }
 
-// scanAway marks that a tool could not get at what it needs.
-type scanAway struct{ why string }
-
-func (e *scanAway) Error() string { return e.why }
-
-// scanPackages are the folders of the main module's packages in the release,
-// and how many modules are in it.
-func scanPackages(ctx context.Context, in Input, env []string) (folders []string, modules int, err error) {
-	const format = `{{if not .Standard}}{{with .Module}}{{.Path}}{{"\t"}}{{.Main}}{{end}}{{"\t"}}{{.Dir}}{{end}}`
-	out, stderr, code, err := toolsRun(ctx, in.Source, env, "go", "list", "-deps", "-f", format, in.Declarations.App.Build.Package)
+// scanPackages are the folders of the commit's own packages in the release, and
+// how many Go files are in them.
+func scanPackages(ctx context.Context, in Input, env []string) (folders []string, files int, err error) {
+	pkg := in.Declarations.App.Build.Package
+	const format = `{{if not .Standard}}{{len .GoFiles}}{{"\t"}}{{.Dir}}{{end}}`
+	out, stderr, code, err := toolsRun(ctx, in.Source, env, "go", "list", "-deps", "-f", format, pkg)
 	if err != nil || code != 0 {
-		return nil, 0, fmt.Errorf("list the packages of %s: %s", in.Declarations.App.Build.Package, toolsLastLine(append(stderr, []byte(fmt.Sprint(err))...)))
+		if toolsUnreachable.Match(stderr) {
+			return nil, 0, &toolsAway{fmt.Sprintf("the modules of %s can't be had (%s): reach the Go module proxy once, or fill the module cache", pkg, toolsSaid(stderr, err))}
+		}
+		return nil, 0, fmt.Errorf("list the packages of %s: %s", pkg, toolsSaid(stderr, err))
 	}
-	seen := map[string]bool{}
 	for line := range strings.Lines(string(out)) {
-		f := strings.Split(strings.TrimSpace(line), "\t")
-		if len(f) != 3 {
+		count, dir, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		rel := scanRelative(in.Source, dir)
+		// A module that stands beside the main one is the commit's own, too; what
+		// is vendored is not.
+		if dir == "" || filepath.IsAbs(rel) || strings.HasPrefix(rel, "vendor/") {
 			continue
 		}
-		seen[f[0]] = true
-		if f[1] == "true" {
-			folders = append(folders, f[2])
+		n, err := strconv.Atoi(count)
+		if err != nil {
+			return nil, 0, fmt.Errorf("list the packages of %s: %q", pkg, line)
 		}
+		folders, files = append(folders, dir), files+n
 	}
-	if len(folders) == 0 {
-		return nil, 0, fmt.Errorf("%s has no package of its own to scan", in.Declarations.App.Build.Package)
+	if files == 0 {
+		return nil, 0, fmt.Errorf("%s has no code of its own to scan", pkg)
 	}
-	return folders, len(seen), nil
+	return folders, files, nil
 }
 
 // gosecReport is what gosec -fmt=json writes.
 type gosecReport struct {
-	Errors map[string]json.RawMessage `json:"Golang errors"`
+	Errors map[string][]struct {
+		Line  int    `json:"line"`
+		Error string `json:"error"`
+	} `json:"Golang errors"`
 	Issues []struct {
 		Severity string `json:"severity"`
 		RuleID   string `json:"rule_id"`
@@ -168,71 +169,83 @@ type gosecReport struct {
 		CWE      struct {
 			ID string `json:"id"`
 		} `json:"cwe"`
-		Autofix string `json:"autofix"`
+		Autofix      string `json:"autofix"`
+		Suppressions []struct {
+			Justification string `json:"justification"`
+		} `json:"suppressions"`
 	}
 	Stats struct {
 		Files int `json:"files"`
 	}
 }
 
-func scanGosec(ctx context.Context, in Input, env []string, program string, folders []string, p *ScanPayload) ([]Finding, error) {
-	args := append([]string{"-fmt=json", "-quiet", "-no-fail", "-concurrency=1"}, folders...)
+// scanGosec needs the count of files that gosec states: it skips what it can't
+// load, and ends as if it had found nothing.
+func scanGosec(ctx context.Context, in Input, env []string, program string, folders []string, files int, p *ScanPayload) ([]Finding, error) {
+	args := append([]string{"-fmt=json", "-no-fail", "-track-suppressions", "-nosec-require-rules", "-nosec-require-justification", "-concurrency=1"}, folders...)
 	stdout, stderr, code, err := toolsRun(ctx, in.Source, env, program, args...)
 	if err != nil {
 		return nil, fmt.Errorf("gosec: %w", err)
 	}
+	if code != 0 {
+		return nil, fmt.Errorf("gosec (exit %d): %s", code, toolsLastLine(stderr))
+	}
 	var r gosecReport
 	if err := json.Unmarshal(stdout, &r); err != nil {
-		// Quiet, it writes nothing at all when it found nothing: then it is asked
-		// again for its count of files, since nothing is no proof.
-		if len(strings.TrimSpace(string(stdout))) > 0 {
-			return nil, fmt.Errorf("gosec (exit %d): %w: %s", code, err, toolsLastLine(stderr))
-		}
-		stdout, stderr, code, err = toolsRun(ctx, in.Source, env, program, append([]string{"-fmt=json", "-no-fail", "-concurrency=1"}, folders...)...)
-		if err != nil {
-			return nil, fmt.Errorf("gosec: %w", err)
-		}
-		if err := json.Unmarshal(stdout, &r); err != nil {
-			return nil, fmt.Errorf("gosec (exit %d): %w: %s", code, err, toolsLastLine(stderr))
-		}
+		return nil, fmt.Errorf("gosec: %w: %s", err, toolsLastLine(stderr))
 	}
-	for file, e := range r.Errors {
-		return nil, fmt.Errorf("gosec could not read %s: %.200s", scanRelative(in.Source, file), e)
-	}
-	p.Files = r.Stats.Files
 	var out []Finding
-	for _, i := range r.Issues {
-		line, _, _ := strings.Cut(i.Line, "-")
-		n, _ := strconv.Atoi(line)
-		f := Finding{Tool: "gosec", Rule: i.RuleID, Severity: strings.ToLower(i.Severity), File: scanRelative(in.Source, i.File), Line: n, Message: i.Details}
-		if i.CWE.ID != "" {
-			f.Message += " (CWE-" + i.CWE.ID + ")"
-		}
-		f.Fix = i.Autofix
+	add := func(f Finding) {
 		switch f.Severity {
 		case "high":
 			p.High++
 		case "medium":
 			p.Medium++
 		default:
+			f.Severity = "low"
 			p.Low++
 		}
 		out = append(out, f)
 	}
+	for _, i := range r.Issues {
+		line, _, _ := strings.Cut(i.Line, "-")
+		n, _ := strconv.Atoi(line)
+		f := Finding{Tool: "gosec", Rule: i.RuleID, Severity: strings.ToLower(i.Severity), File: scanRelative(in.Source, i.File), Line: n, Message: i.Details, Fix: i.Autofix}
+		if i.CWE.ID != "" {
+			f.Message += " (CWE-" + i.CWE.ID + ")"
+		}
+		if len(i.Suppressions) > 0 {
+			f.Severity, f.Message = "low", f.Message+", suppressed: "+i.Suppressions[0].Justification
+		}
+		add(f)
+	}
+	for _, file := range slices.Sorted(maps.Keys(r.Errors)) {
+		for _, e := range r.Errors[file] {
+			if !strings.HasPrefix(e.Error, "invalid nosec directive") {
+				return nil, fmt.Errorf("gosec could not read %s:%d: %s", scanRelative(in.Source, file), e.Line, toolsLastLine([]byte(e.Error)))
+			}
+			add(Finding{
+				Tool: "gosec", Rule: "nosec", Severity: "low", File: scanRelative(in.Source, file), Line: e.Line,
+				Message: "this #nosec does not count", Fix: "write it as #nosec G115 -- reason",
+			})
+		}
+	}
+	if p.Files = r.Stats.Files; p.Files < files {
+		return nil, fmt.Errorf("gosec read %d of %d files: %s", p.Files, files, toolsLastLine(stderr))
+	}
 	return out, nil
 }
 
+// scanRelative is file as seen from source; a file elsewhere stays as it is.
 func scanRelative(source, file string) string {
 	real, err := filepath.EvalSymlinks(source)
 	if err != nil {
 		real = source
 	}
 	for _, root := range []string{source, real} {
-		if rel, err := filepath.Rel(root, file); err == nil && !strings.HasPrefix(rel, "..") {
+		if rel, err := filepath.Rel(root, file); err == nil && filepath.IsLocal(rel) {
 			return filepath.ToSlash(rel)
 		}
 	}
 	return file
 }
-
-func scanOneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -4,6 +4,7 @@
 package environments
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -118,6 +119,20 @@ type Environment struct {
 	Thresholds map[string]map[string]any `yaml:"thresholds" json:"thresholds,omitempty"` // criterion → name → value, over the defaults of policies/
 
 	File string `yaml:"-" json:"-"` // where it was declared
+
+	source *source // of File; nil for one that was not read from a file
+}
+
+// At is the file and line where the key path, "thresholds.load.success", is
+// declared, or the nearest key above it that is.
+func (e *Environment) At(path string) string {
+	switch {
+	case e.File == "":
+		return e.Name
+	case e.source == nil:
+		return e.File
+	}
+	return fmt.Sprintf("%s:%d", e.File, e.source.line("$."+path))
 }
 
 // Instances bounds how many instances serve.

@@ -79,7 +79,7 @@ func Read(root fs.FS) (*Declarations, error) {
 			d.Trust = new(Trust)
 			problems = append(problems, src.decode(d.Trust)...)
 		default:
-			e := &Environment{File: name}
+			e := &Environment{File: name, source: src}
 			problems = append(problems, src.decode(e)...)
 			d.Environments = append(d.Environments, e)
 		}
@@ -137,7 +137,11 @@ type source struct {
 func open(root fs.FS, name string) (*source, error) {
 	text, err := fs.ReadFile(root, name)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
+		var path *fs.PathError
+		if errors.As(err, &path) {
+			err = path.Err
+		}
+		return nil, Problems{{File: name, What: "can't be read: " + err.Error(), Next: "make it a plain file, or remove it"}}
 	}
 	return &source{name: name, text: text}, nil
 }
@@ -151,6 +155,9 @@ func (s *source) decode(into any) Problems {
 	if len(tree.Docs) != 1 || tree.Docs[0].Body == nil {
 		return Problems{{File: s.name, What: "holds no declaration, or more than one", Next: "write exactly one YAML document"}}
 	}
+	if ps := s.shape(into); len(ps) > 0 {
+		return ps
+	}
 	if err := yaml.NodeToValue(tree.Docs[0].Body, into, yaml.Strict()); err != nil {
 		return Problems{s.problem(err)}
 	}
@@ -163,7 +170,7 @@ func (s *source) problem(err error) *Problem {
 		own.File = s.name
 		return own
 	}
-	p := &Problem{File: s.name, What: firstLine(err.Error()), Next: "see docs/declarations.md for what is allowed"}
+	p := &Problem{File: s.name, What: firstLine(err.Error()), Next: seeDocs}
 	var at yaml.Error
 	if errors.As(err, &at) {
 		p.What = firstLine(at.GetMessage())

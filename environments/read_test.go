@@ -2,6 +2,7 @@ package environments
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -40,9 +41,18 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 		want                 []string
 	}{
 		{"unknown key", "staging.yaml", "target: local", "target: local\ncolour: red", []string{"environments/staging.yaml:3", "colour"}},
-		{"wrong type", "staging.yaml", "instances: {min: 2, max: 10}", "instances: {min: two, max: 10}", []string{"environments/staging.yaml:4"}},
+		{"wrong type", "staging.yaml", "instances: {min: 2, max: 10}", "instances: {min: two, max: 10}", []string{"environments/staging.yaml:4", "instances.min is text, and must be a whole number"}},
+		{"fraction", "staging.yaml", "{min: 2, max: 10}", "{min: 2.5, max: 10}", []string{"environments/staging.yaml:4", "instances.min"}},
+		{"number as text", "app.yaml", "users: 50", `users: "50"`, []string{"environments/app.yaml:39", "load.users is text"}},
+		{"text as bool", "app.yaml", "safe: false", "safe: no", []string{"environments/app.yaml:53", "load.endpoints[0].safe is text, and must be true or false"}},
+		{"value forgotten", "staging.yaml", "LOG_LEVEL: info", "LOG_LEVEL:", []string{"environments/staging.yaml:11", "config.LOG_LEVEL is left empty"}},
+		{"list for keys", "staging.yaml", "{min: 2, max: 10}", "[2, 10]", []string{"environments/staging.yaml:4", "instances is a list"}},
+		{"text for list", "staging.yaml", "[localhost, 127.0.0.1]", "localhost", []string{"environments/staging.yaml:7", "tls.names is text, and must be a list"}},
+		{"nested unknown key", "staging.yaml", "soak: 0s", "soke: 0s", []string{"environments/staging.yaml:13", `unknown key "promotion.soke"`, "canary, from, soak"}},
+		{"alias of the wrong type", "staging.yaml", "{min: 2, max: 10}", "{min: &n 1.5, max: *n}", []string{"environments/staging.yaml:4", "instances.max"}},
+		{"nothing but a list", "trust.yaml", "*", "[1]", []string{"environments/trust.yaml:1", "the file is a list"}},
 		{"min over max", "staging.yaml", "{min: 2, max: 10}", "{min: 5, max: 3}", []string{"environments/staging.yaml:4", "5 is greater than instances.max 3"}},
-		{"bad duration", "app.yaml", "think: 1s", "think: soon", []string{"environments/app.yaml:38"}},
+		{"bad duration", "app.yaml", "think: 1s", "think: soon", []string{"environments/app.yaml:40", "load.think", "soon"}},
 		{"missing required", "app.yaml", "  ready: /readyz\n", "", []string{"environments/app.yaml:", "serve.ready"}},
 		{"unknown target", "production.yaml", "target: local", "target: moon", []string{"environments/production.yaml:2", "moon"}},
 		{"unknown from", "production.yaml", "from: staging", "from: stagging", []string{"environments/production.yaml:13", "stagging"}},
@@ -88,6 +98,59 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestWhoWritesASecretDoesNotSeeItRepeated(t *testing.T) {
+	m := declared(t)
+	f := m["environments/staging.yaml"]
+	f.Data = append(f.Data, "secrets: {TOKEN: hunter2}\n"...)
+	_, err := Read(m)
+	if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "secrets.TOKEN") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAliasesAndEmptyParts(t *testing.T) {
+	m := declared(t)
+	f := m["environments/staging.yaml"]
+	f.Data = []byte(strings.Replace(string(f.Data), "{min: 2, max: 10}", "{min: &n 3, max: *n}", 1) + "secrets:\ndiffers:\n")
+	d, err := Read(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Environment("staging").Instances; got != (Instances{3, 3}) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestTextKeepsItsLook(t *testing.T) {
+	for written, want := range map[string]string{
+		"debug": "debug", "8080": "8080", "1.5": "1.5", "true": "true", "no": "no", `"0777"`: "0777", "1.2.3": "1.2.3",
+		"0777": "", "1_000": "", "1.50": "", "0x10": "", "True": "", // put it into quotes
+	} {
+		m := declared(t)
+		f := m["environments/staging.yaml"]
+		f.Data = []byte(strings.Replace(string(f.Data), "LOG_LEVEL: info", "LOG_LEVEL: "+written, 1))
+		d, err := Read(m)
+		switch {
+		case want == "" && (err == nil || !strings.Contains(err.Error(), "put it into quotes")):
+			t.Errorf("%s: got error %v", written, err)
+		case want != "" && err != nil:
+			t.Errorf("%s: %v", written, err)
+		case want != "" && d.Environment("staging").Config["LOG_LEVEL"] != want:
+			t.Errorf("%s became %s", written, d.Environment("staging").Config["LOG_LEVEL"])
+		}
+	}
+}
+
+func TestUnreadableFile(t *testing.T) {
+	m := declared(t)
+	m["environments/trust.yaml"] = &fstest.MapFile{Mode: fs.ModeDir | 0o755}
+	_, err := Read(m)
+	var ps Problems
+	if !errors.As(err, &ps) || !strings.Contains(err.Error(), "environments/trust.yaml: can't be read") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -142,16 +142,16 @@ func (p *Policies) Thresholds(env *environments.Environment) (map[string]map[str
 	for _, criterion := range slices.Sorted(maps.Keys(env.Thresholds)) {
 		named, ok := p.limits[criterion]
 		if !ok {
-			return nil, refused(env, "criterion %q does not exist; there are %s", criterion, list(p.limits))
+			return nil, refused(env, "thresholds."+criterion, "criterion %q does not exist; there are %s", criterion, list(p.limits))
 		}
 		for _, name := range slices.Sorted(maps.Keys(env.Thresholds[criterion])) {
 			l, ok := named[name]
 			if !ok {
-				return nil, refused(env, "%s.%s does not exist; there are %s", criterion, name, list(named))
+				return nil, refused(env, "thresholds."+criterion+"."+name, "%s.%s does not exist; there are %s", criterion, name, list(named))
 			}
 			v, err := l.value(env.Thresholds[criterion][name])
 			if err != nil {
-				return nil, refused(env, "%s.%s: %v (%s)", criterion, name, err, l.Says)
+				return nil, refused(env, "thresholds."+criterion+"."+name, "%s.%s: %v (%s)", criterion, name, err, l.Says)
 			}
 			merged[criterion][name] = v
 		}
@@ -172,21 +172,17 @@ func (p *Policies) canarySamples(env *environments.Environment, merged map[strin
 	}
 	v, err := l.value(env.Promotion.Canary.MinSamples)
 	if err != nil {
-		return refused(env, "promotion.canary.%s: %v", name, err)
+		return refused(env, "promotion.canary."+name, "promotion.canary.%s: %v", name, err)
 	}
 	if _, twice := env.Thresholds["canary"][name]; twice && merged["canary"][name] != v {
-		return refused(env, "canary.%s is %v, but promotion.canary.%s is %v; declare one of them", name, merged["canary"][name], name, v)
+		return refused(env, "thresholds.canary."+name, "canary.%s is %v, but promotion.canary.%s is %v; declare one of them", name, merged["canary"][name], name, v)
 	}
 	merged["canary"][name] = v
 	return nil
 }
 
-func refused(env *environments.Environment, format string, args ...any) error {
-	place := env.Name
-	if env.File != "" {
-		place = env.File
-	}
-	return fmt.Errorf("%w: %s: %s", ErrThreshold, place, fmt.Sprintf(format, args...))
+func refused(env *environments.Environment, at, format string, args ...any) error {
+	return fmt.Errorf("%s: %w: %s", env.At(at), ErrThreshold, fmt.Sprintf(format, args...))
 }
 
 func list[V any](m map[string]V) string {

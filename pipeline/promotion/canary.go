@@ -1,6 +1,7 @@
 package promotion
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -22,7 +23,8 @@ func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, 
 		return false, nil, err
 	}
 	if err := e.Target.StartCanary(ctx, t.Token, rev, c.Weight); err != nil {
-		return true, nil, e.withdraw(ctx, *t, Failed, CodeFail, oneLine(err))
+		state, code := broken(err)
+		return true, nil, e.withdraw(ctx, *t, state, code, oneLine(err))
 	}
 	t.Synthetic = c.Synthetic > 0
 	if err := e.record(ctx, t, Analyse, ""); err != nil {
@@ -43,6 +45,9 @@ func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, 
 		case <-deadline.C:
 			late = true
 		case <-tick.C:
+		}
+		if why := cmp.Or(e.stopAsked(ctx), e.holdAsked(ctx)); why != "" {
+			return true, nil, e.withdraw(ctx, *t, Aborted, CodeLocked, why)
 		}
 		arms, err := e.Target.Arms(ctx)
 		if err != nil {
@@ -98,6 +103,9 @@ func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, 
 		case <-end.C:
 			return "", nil
 		case <-tick.C:
+		}
+		if why := e.stopAsked(ctx); why != "" {
+			return why, nil
 		}
 		s, err := e.Target.Status(ctx)
 		if err != nil {

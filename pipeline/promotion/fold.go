@@ -101,6 +101,17 @@ func (v *View) recordOf(release, commit string) string {
 	return ""
 }
 
+// servedRecordOf is the newest record of the release and commit whose revision
+// has served in the environment.
+func (v *View) servedRecordOf(environment, release, commit string) string {
+	for _, d := range slices.Backward(v.latest) {
+		if r := v.Releases[d]; r.Release == release && (commit == "" || r.Commit == commit) && v.Served(environment, d) {
+			return d
+		}
+	}
+	return ""
+}
+
 // Apply folds one more item. Types that it does not know are passed over, so
 // that an older gate can read a newer ledger; a known type that does not parse
 // is an error, since a state folded from half of the records is a wrong state.
@@ -167,15 +178,24 @@ func (v *View) Apply(it Item) error {
 	return nil
 }
 
+// transition folds one more step. What does not belong to the promotion under
+// way is passed over: it was written by somebody who has been overtaken.
 func (v *View) transition(seq int64, t *Transition) {
 	e := v.environment(t.Environment)
-	if t.Step == Begin && t.Token == 0 {
-		t.Token = seq
+	if e.Consumed[t.Request] != nil {
+		return
 	}
-	if t.Step != End {
-		if e.Active == nil || e.Active.Request != t.Request {
-			e.Reached = ""
+	own := e.Active != nil && e.Active.Request == t.Request
+	switch {
+	case t.Step == Begin:
+		if e.Active == nil {
+			t.Token = seq
+			e.Active, e.Reached = t, Begin
 		}
+		return
+	case own && e.Active.Token != t.Token, !own && t.Token != 0, !own && t.Step != End:
+		return
+	case t.Step != End:
 		if t.Step != Withdraw {
 			e.Reached = t.Step
 		}
@@ -184,12 +204,17 @@ func (v *View) transition(seq int64, t *Transition) {
 	}
 	e.Consumed[t.Request] = t
 	e.History = append(e.History, *t)
-	if e.Active != nil && e.Active.Request == t.Request {
-		e.Active = nil
+	if own {
+		e.Active, e.Reached = nil, ""
 	}
 	if t.State == Succeeded {
 		e.Desired = t.Record
 	}
+}
+
+// Begun says whether a promotion has ever begun here.
+func (e *EnvironmentView) Begun() bool {
+	return e.Active != nil || e.Desired != "" || slices.ContainsFunc(e.History, func(t Transition) bool { return t.Token != 0 })
 }
 
 // Evidence are the runs of one key, oldest first.
@@ -227,13 +252,9 @@ func (v *View) Previous(environment, release string) string {
 // before the one desired now and runs something else; empty when there is none.
 func (v *View) PreviousRecord(environment string) string {
 	e := v.Environment(environment)
-	desired := v.Releases[e.Desired]
+	desired := v.runs(environment, e.Desired)
 	for _, t := range slices.Backward(e.History) {
-		r := v.Releases[t.Record]
-		if t.State != Succeeded || r == nil || desired == nil {
-			continue
-		}
-		if r.Revision(environment).ID() != desired.Revision(environment).ID() {
+		if was := v.runs(environment, t.Record); t.State == Succeeded && was != "" && desired != "" && was != desired {
 			return t.Record
 		}
 	}
@@ -297,11 +318,21 @@ func (v *View) Newest() string {
 	return v.latest[len(v.latest)-1]
 }
 
-// Served says whether the release of the record was ever accepted into the
-// environment.
+// Served says whether what the record runs in the environment, the release with
+// its configuration, was ever accepted there.
 func (v *View) Served(environment, record string) bool {
-	r := v.Releases[record]
-	return r != nil && slices.ContainsFunc(v.Environment(environment).History, func(t Transition) bool {
-		return t.State == Succeeded && t.Release == r.Release
+	what := v.runs(environment, record)
+	return what != "" && slices.ContainsFunc(v.Environment(environment).History, func(t Transition) bool {
+		return t.State == Succeeded && v.runs(environment, t.Record) == what
 	})
+}
+
+// runs identifies what the record runs in the environment; empty when it is not
+// known or does not declare it.
+func (v *View) runs(environment, record string) string {
+	r := v.Releases[record]
+	if r == nil || r.Declarations.Environment(environment) == nil {
+		return ""
+	}
+	return r.Revision(environment).ID()
 }

@@ -93,11 +93,13 @@ func (j *Journal) Release(ctx context.Context, r *ReleaseRecord) (string, error)
 	if err != nil {
 		return "", err
 	}
-	want := *r
-	for _, d := range v.Find(r.Commit) {
-		known := *v.Releases[d]
-		r.At, want.At = known.At, known.At
-		if same(known, want) {
+	// Only the newest one counts: a request names release and commit, and means
+	// what was made last of them.
+	if d := v.recordOf(r.Release, r.Commit); d != "" {
+		want := *r
+		want.At = v.Releases[d].At
+		if same(v.Releases[d], &want) {
+			r.At = want.At
 			return d, nil
 		}
 	}
@@ -119,7 +121,7 @@ func (j *Journal) Hold(ctx context.Context, h Hold) error {
 
 // Record records a step before it is taken and returns its sequence number.
 func (j *Journal) Record(ctx context.Context, t Transition) (int64, error) {
-	s, err := statement(TransitionType, ledger.Digested("release", t.Release), t)
+	s, err := statement(TransitionType, about(t), t)
 	if err != nil {
 		return 0, err
 	}
@@ -130,7 +132,7 @@ func (j *Journal) Record(ctx context.Context, t Transition) (int64, error) {
 // RecordIf is Record provided that ok, asked of the newest state while nobody
 // else can append, returns nil; else the error is ErrLost and says ok's reason.
 func (j *Journal) RecordIf(ctx context.Context, t Transition, ok func(*View) error) (int64, error) {
-	s, err := statement(TransitionType, ledger.Digested("release", t.Release), t)
+	s, err := statement(TransitionType, about(t), t)
 	if err != nil {
 		return 0, err
 	}
@@ -146,6 +148,15 @@ func (j *Journal) RecordIf(ctx context.Context, t Transition, ok func(*View) err
 		return ok(v)
 	})
 	return e.Seq, err
+}
+
+// about is what a transition is about: a release, unless its request could not
+// even be read.
+func about(t Transition) ledger.Subject {
+	if t.Release == "" {
+		return ledger.Named(t.Environment)
+	}
+	return ledger.Digested("release", t.Release)
 }
 
 func (j *Journal) append(ctx context.Context, typ string, subject ledger.Subject, predicate any) (string, error) {
@@ -190,6 +201,9 @@ func (j *Journal) Pending(ctx context.Context, v *View, environment string) ([]R
 		}
 		if c.Err == nil {
 			r.Record = v.recordOf(r.Release, r.Commit)
+			if served := v.servedRecordOf(environment, r.Release, r.Commit); r.Rollback && served != "" {
+				r.Record = served
+			}
 		} else if errors.Is(c.Err, context.Canceled) {
 			return nil, c.Err
 		}

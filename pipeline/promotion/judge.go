@@ -3,7 +3,6 @@ package promotion
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -186,12 +185,12 @@ func (j *Judge) Decide(ctx context.Context, v *View, r *ReleaseRecord, environme
 // Compare judges the two arms of a canary.
 func (j *Judge) Compare(ctx context.Context, r *ReleaseRecord, environment string, arms target.Arms) (DecisionRecord, error) {
 	own := r.Declarations.Environment(environment)
+	if own == nil || own.Promotion.Canary == nil {
+		return DecisionRecord{}, fmt.Errorf("commit %.12s declares no canary for %s", r.Commit, environment)
+	}
 	thresholds, err := j.Policies.Thresholds(own)
 	if err != nil {
 		return DecisionRecord{}, err
-	}
-	if own.Promotion.Canary == nil {
-		return DecisionRecord{}, errors.New("no canary is declared")
 	}
 	if thresholds["canary"] == nil {
 		thresholds["canary"] = map[string]any{}

@@ -42,9 +42,9 @@ func OpenClone(ctx context.Context, dir string, environ []string) (*Clone, error
 		return nil, fmt.Errorf("folder %s: %w", dir, err)
 	}
 	if st, err := os.Stat(dir); err != nil {
-		return nil, fmt.Errorf("no folder to work in: %w", err)
+		return nil, fmt.Errorf("%s can't be entered, so it is %w: %w: run gate in a clone, or with -C DIR", dir, ErrNoRepository, errors.Unwrap(err))
 	} else if !st.IsDir() {
-		return nil, fmt.Errorf("%s is not a folder: run gate in a clone, or with -C DIR", dir)
+		return nil, fmt.Errorf("%s is no folder, and %w: run gate in a clone, or with -C DIR", dir, ErrNoRepository)
 	}
 	g, err := newGit(environ, dir)
 	if err != nil {

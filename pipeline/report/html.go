@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"sort"
+	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/pipeline/run"
@@ -19,165 +19,168 @@ import (
 var htmlText string
 
 var htmlTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"short": short, "stamp": stamp, "seconds": seconds, "word": verdictOf,
-	"class": func(s any) string { return "v-" + strings.ReplaceAll(fmt.Sprint(s), "_", "-") },
-	"pct":   func(v float64) float64 { return v * 100 },
-	"ms":    func(v float64) string { return fmt.Sprintf("%.1f ms", v*1000) },
+	"short": short, "stamp": stamp, "seconds": seconds, "plain": plain, "ms": milliseconds, "pct": percent,
+	"class": classOf, "place": placeOf, "counts": counts, "words": func(s any) string { return words(fmt.Sprint(s)) },
+	"figures": figuresOf, "all": figuresIn, "tools": toolsOf,
 	"share": func(n, of int64) string {
 		if of == 0 {
 			return "–"
 		}
-		return fmt.Sprintf("%.3f%%", 100*float64(n)/float64(of))
+		return percent(float64(n) / float64(of))
 	},
 }).Parse(htmlText))
 
+// plain is clean for text that keeps its lines: nothing in it may turn around
+// or hide what stands beside it.
+func plain(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = clean(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+// classOf is the colour of an outcome.
+func classOf(word any) string {
+	if kind := kindOf(fmt.Sprint(word)); kind != "" {
+		return "v-" + kind
+	}
+	return "v-none"
+}
+
+func toolsOf(m map[string]string) string {
+	var all []string
+	for _, k := range sorted(m) {
+		all = append(all, k+" "+m[k])
+	}
+	return strings.Join(all, ", ")
+}
+
+// page is what the template is given: everything in the order in which it is
+// shown.
 type page struct {
-	Run       *run.Result
-	Decision  *policies.Decision
-	Earlier   []policies.Decision
-	Loads     []loadFigures
-	Updates   []updateFigures
-	Findings  []checks.Finding
-	Gantt     template.HTML
-	Synthetic bool
+	Run      *run.Result
+	Word     string
+	Ended    string
+	Decision *policies.Decision
+	Earlier  []policies.Decision
+	Evidence []run.Measured
+	Loads    []loadPage
+	Updates  []updatePage
+	Findings []checks.Finding
+	Gantt    *chart
 }
 
-type loadFigures struct {
-	Title   string
-	Phases  []phaseFigures
-	Payload checks.LoadPayload
+type loadPage struct {
+	Where       string
+	Reused      bool
+	Payload     checks.LoadPayload
+	Percentiles *chart
+	Phases      []phasePage
 }
 
-type phaseFigures struct {
-	Name     string
-	Phase    checks.LoadPhase
-	Timeline template.HTML
+type phasePage struct {
+	Title     string
+	Phase     checks.LoadPhase
+	Timeline  *chart
+	Endpoints *chart
 }
 
-type updateFigures struct {
+type updatePage struct {
+	Where   string
 	Payload checks.UpdatePayload
 }
 
-// HTML writes a run as one file that needs nothing from anywhere else.
+// HTML writes a run as one file that needs nothing from anywhere else: no
+// script, no font, no image.
 func HTML(w io.Writer, r *run.Result) error {
-	p := page{Run: r, Findings: r.Findings, Gantt: gantt(r)}
+	p := page{Run: r, Word: verdictOf(r), Ended: r.Summary, Findings: slices.Clone(r.Findings), Gantt: gantt(r), Evidence: byCheck(r.Evidence)}
+	if p.Ended == "" {
+		p.Ended = outcome(r)
+	}
 	for _, d := range r.Decisions {
 		p.Earlier = append(p.Earlier, d.Decision)
 	}
 	if n := len(p.Earlier); n > 0 {
 		p.Decision, p.Earlier = &p.Earlier[n-1], p.Earlier[:n-1]
 	}
-	for _, t := range r.Promotions {
-		p.Synthetic = p.Synthetic || t.Synthetic
-	}
-	evidence := append([]run.Measured{}, r.Evidence...)
-	sort.SliceStable(evidence, func(i, j int) bool {
-		return evidence[i].Evidence.Check+evidence[i].Evidence.Environment < evidence[j].Evidence.Check+evidence[j].Evidence.Environment
-	})
-	for _, m := range evidence {
+	for _, m := range p.Evidence {
 		p.Findings = append(p.Findings, findings(m.Evidence.Payload)...)
+		where := nameOf(m.Evidence)
 		switch m.Evidence.Check {
 		case "load":
 			var x checks.LoadPayload
-			if json.Unmarshal(m.Evidence.Payload, &x) == nil {
-				p.Loads = append(p.Loads, loadOf(m, x))
+			if len(m.Evidence.Payload) > 0 && json.Unmarshal(m.Evidence.Payload, &x) == nil {
+				id := "load" + strconv.Itoa(len(p.Loads))
+				p.Loads = append(p.Loads, loadPage{where, m.Reused, x, bothModels(id, x, limitOf(r)), phasePages(id, x, limitOf(r))})
 			}
 		case "update":
 			var x checks.UpdatePayload
-			if json.Unmarshal(m.Evidence.Payload, &x) == nil {
-				p.Updates = append(p.Updates, updateFigures{x})
+			if len(m.Evidence.Payload) > 0 && json.Unmarshal(m.Evidence.Payload, &x) == nil {
+				p.Updates = append(p.Updates, updatePage{where, x})
 			}
 		}
 	}
+	slices.SortStableFunc(p.Findings, func(a, b checks.Finding) int { return rank(a.Severity) - rank(b.Severity) })
 	if err := htmlTemplate.Execute(w, p); err != nil {
 		return fmt.Errorf("write HTML: %w", err)
 	}
 	return nil
 }
 
-func loadOf(m run.Measured, x checks.LoadPayload) loadFigures {
-	f := loadFigures{Title: fmt.Sprintf("%d users, think time %.3g s", x.Users, x.ThinkSeconds), Payload: x}
-	for _, ph := range []phaseFigures{{Name: "closed model", Phase: x.Closed}, {Name: "open model, from the schedule", Phase: x.Open}} {
-		ph.Timeline = timeline(ph.Phase.Timeline)
-		f.Phases = append(f.Phases, ph)
+// rank puts the worst first, and what has no severity, as a failed test has
+// none, before all.
+func rank(severity string) int {
+	if i := slices.Index([]string{"high", "medium", "low"}, severity); i >= 0 {
+		return i + 1
 	}
-	if m.Reused {
-		f.Title += ", measured " + stamp(m.Evidence.Finished)
-	}
-	return f
+	return 0
 }
 
-// timeline draws p50 and p99 of each second as inline SVG, and marks seconds in
-// which requests failed.
-func timeline(points []checks.TimelinePoint) template.HTML {
-	if len(points) == 0 {
-		return ""
-	}
-	const width, height, left, bottom = 760.0, 180.0, 60.0, 20.0
-	top := 0.0
-	for _, p := range points {
-		top = max(top, p.P50, p.P99)
-	}
-	if top == 0 {
-		top = 0.001
-	}
-	top *= 1.1
-	last := float64(max(points[len(points)-1].Second, 1))
-	x := func(s int) float64 { return left + (width-left-10)*float64(s)/last }
-	y := func(v float64) float64 { return 10 + (height-bottom-10)*(1-v/top) }
-	var b strings.Builder
-	fmt.Fprintf(&b, `<svg viewBox="0 0 %g %g" role="img" aria-label="latency by second">`, width, height)
-	for i := range 5 {
-		v := top * float64(i) / 4
-		fmt.Fprintf(&b, `<line class="grid" x1="%g" x2="%g" y1="%.1f" y2="%.1f"/><text class="tick" x="%g" y="%.1f" text-anchor="end">%.3g ms</text>`,
-			left, width-10, y(v), y(v), left-6, y(v)+4, v*1000)
-	}
-	for _, p := range points {
-		if p.Failed > 0 {
-			fmt.Fprintf(&b, `<line class="failed" x1="%.1f" x2="%.1f" y1="10" y2="%.1f"><title>second %d: %d of %d failed</title></line>`, x(p.Second), x(p.Second), height-bottom, p.Second, p.Failed, p.Requests)
+// bothModels puts the two models beside each other: where they part, a closed
+// model alone would have hidden how long people wait.
+func bothModels(id string, x checks.LoadPayload, limit float64) *chart {
+	var all []distribution
+	for _, ph := range phases(x) {
+		if d, ok := distributionOf(ph.name+" model", ph.All); ok {
+			all = append(all, d)
 		}
 	}
-	for _, line := range []struct {
-		class string
-		value func(checks.TimelinePoint) float64
-	}{{"p99", func(p checks.TimelinePoint) float64 { return p.P99 }}, {"p50", func(p checks.TimelinePoint) float64 { return p.P50 }}} {
-		fmt.Fprintf(&b, `<polyline class="%s" points="`, line.class)
-		for _, p := range points {
-			fmt.Fprintf(&b, "%.1f,%.1f ", x(p.Second), y(line.value(p)))
-		}
-		b.WriteString(`"/>`)
-	}
-	fmt.Fprintf(&b, `<text class="tick" x="%g" y="%g">0 s</text><text class="tick" x="%g" y="%g" text-anchor="end">%.0f s</text></svg>`, left, height-4, width-10, height-4, last)
-	return template.HTML(b.String()) //nolint:gosec // made of numbers alone
+	return percentiles(id+"-models", "Latency by percentile in both models", all, limit)
 }
 
-// gantt draws the steps of a run over its time.
-func gantt(r *run.Result) template.HTML {
-	var total time.Duration
-	n := 0
-	for _, s := range r.Steps {
-		if s.State != run.Skipped {
-			total = max(total, s.Offset+s.Took)
-			n++
+func phasePages(id string, x checks.LoadPayload, limit float64) []phasePage {
+	var out []phasePage
+	for _, ph := range phases(x) {
+		var all []distribution
+		for _, e := range ph.Endpoints {
+			if d, ok := distributionOf(plain(e.Name), e); ok {
+				all = append(all, d)
+			}
 		}
-	}
-	if total == 0 {
-		return ""
-	}
-	const width, row, left = 760.0, 20.0, 200.0
-	var b strings.Builder
-	fmt.Fprintf(&b, `<svg viewBox="0 0 %g %g" role="img" aria-label="steps over time">`, width, row*float64(n)+4)
-	y := 0.0
-	for _, s := range r.Steps {
-		if s.State == run.Skipped {
-			continue
+		if len(all) == 1 {
+			all = nil // it would show what both models together have shown
 		}
-		x := left + (width-left-90)*s.Offset.Seconds()/total.Seconds()
-		w := max(2, (width-left-90)*s.Took.Seconds()/total.Seconds())
-		fmt.Fprintf(&b, `<text class="name" x="0" y="%g">%s</text><rect class="bar b-%s" x="%.1f" y="%g" width="%.1f" height="14" rx="2"/><text class="tick" x="%.1f" y="%g">%s</text>`,
-			y+14, template.HTMLEscapeString(s.Name), s.State, x, y+3, w, x+w+5, y+14, seconds(s.Took))
-		y += row
+		id := id + "-" + ph.name
+		out = append(out, phasePage{
+			Title: ph.title, Phase: ph.LoadPhase,
+			Timeline:  timeline(id+"-time", ph.title, ph.Timeline),
+			Endpoints: percentiles(id+"-endpoints", ph.title+": latency by percentile of each endpoint", all, limit),
+		})
 	}
-	b.WriteString(`</svg>`)
-	return template.HTML(b.String()) //nolint:gosec // names are escaped, the rest is numbers
+	return out
+}
+
+// limitOf is the latency in seconds that the decision judged by; 0 where it is
+// not known.
+func limitOf(r *run.Result) float64 {
+	if len(r.Decisions) == 0 {
+		return 0
+	}
+	load := r.Decisions[len(r.Decisions)-1].Input.Thresholds["load"]
+	v, err := strconv.ParseFloat(fmt.Sprint(load["p99_seconds"]), 64)
+	if err != nil || !(v > 0) || v > 3600 {
+		return 0
+	}
+	return v
 }

@@ -4,66 +4,79 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sort"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/term"
+	"charm.land/lipgloss/v2"
 
 	"github.com/smartcloudops/gate/pipeline/run"
 )
+
+// planned announces a step before anything has begun, with its estimate: only
+// so can be said how much is left in all.
+const planned run.EventKind = "planned"
+
+const nameWidth = 28 // the names of steps, "check update production"
 
 // Live shows a run as it goes: on a terminal what runs now, for how long, and
 // about how much is left; in a pipe one plain line an event.
 type Live struct {
 	w     io.Writer
-	width func() int // 0: not a terminal
+	size  func() (width, height int) // nil: w is no terminal
 	now   func() time.Time
 	quiet bool
 
 	mu      sync.Mutex
-	running map[string]*liveStep
-	drawn   int // lines on the screen that the next drawing replaces
-	stop    chan struct{}
-	done    chan struct{}
+	running []*liveStep
+	ahead   []*liveStep // planned and not begun
+	drawn   []int       // widths of the lines on the screen that the next drawing replaces
+	closed  bool
+
+	once sync.Once
+	stop chan struct{}
+	done chan struct{} // nil: nothing draws by itself
 }
 
 type liveStep struct {
+	name     string
 	since    time.Time
-	estimate time.Duration
+	estimate time.Duration // 0: unknown
 	note     string
 }
 
-// NewLive shows on w. With quiet only failures are shown, as for a program that
-// reads the result.
+// NewLive shows on w until Close. With quiet only failures are shown, as for a
+// program that reads the result.
 func NewLive(w io.Writer, quiet bool) *Live {
-	l := &Live{w: w, now: time.Now, quiet: quiet, width: func() int { return 0 }, running: map[string]*liveStep{}}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) && !quiet {
-		l.width = func() int {
-			if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 20 {
-				return n
-			}
-			return 80
-		}
-		l.stop, l.done = make(chan struct{}), make(chan struct{})
-		go l.tick()
+	if _, _, ok := terminalSize(w); !ok || quiet || os.Getenv("TERM") == "dumb" {
+		return newLive(w, quiet, nil, time.Now, nil)
+	}
+	size := func() (int, int) {
+		width, height, _ := terminalSize(w)
+		return width, height
+	}
+	return newLive(w, quiet, size, time.Now, time.NewTicker(200*time.Millisecond).C)
+}
+
+// newLive redraws whenever ticks says so.
+func newLive(w io.Writer, quiet bool, size func() (int, int), now func() time.Time, ticks <-chan time.Time) *Live {
+	l := &Live{w: w, size: size, now: now, quiet: quiet, stop: make(chan struct{})}
+	if ticks != nil {
+		l.done = make(chan struct{})
+		go l.redraw(ticks)
 	}
 	return l
 }
 
-func (l *Live) tick() {
+func (l *Live) redraw(ticks <-chan time.Time) {
 	defer close(l.done)
-	t := time.NewTicker(200 * time.Millisecond)
-	defer t.Stop()
 	for {
 		select {
 		case <-l.stop:
 			return
-		case <-t.C:
+		case <-ticks:
 			l.mu.Lock()
-			l.erase()
-			l.draw()
+			l.show("")
 			l.mu.Unlock()
 		}
 	}
@@ -73,18 +86,12 @@ func (l *Live) tick() {
 func (l *Live) Tell(e run.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch e.Kind {
-	case run.Started:
-		l.running[e.Step] = &liveStep{since: e.At, estimate: e.Estimate}
-	case run.Noted:
-		if s := l.running[e.Step]; s != nil {
-			s.note = e.Note
-		}
+	line := l.take(e)
+	if l.quiet && e.Kind != run.Failed {
+		return
 	}
-	if line := l.line(e); line != "" && (!l.quiet || e.Kind == run.Failed) {
-		l.erase()
-		fmt.Fprintln(l.w, line)
-		l.draw()
+	if line != "" || l.terminal() {
+		l.show(line)
 	}
 }
 
@@ -93,85 +100,174 @@ func (l *Live) Say(step, note string) {
 	l.Tell(run.Event{At: l.now(), Step: step, Kind: run.Noted, Note: note})
 }
 
-// line is what stays on the screen, or goes into the pipe, for an event.
-func (l *Live) line(e run.Event) string {
-	terminal := l.width() > 0
-	s := l.running[e.Step]
-	switch e.Kind {
-	case run.Started:
-		if terminal {
-			return ""
-		}
-		if e.Estimate > 0 {
-			return fmt.Sprintf("%-28s started, about %s", e.Step, seconds(e.Estimate.Round(time.Second)))
-		}
-		return fmt.Sprintf("%-28s started", e.Step)
-	case run.Noted:
-		if terminal && s != nil {
-			return ""
-		}
-		return fmt.Sprintf("%-28s %s", e.Step, e.Note)
-	case run.Reused, run.Finished:
-		delete(l.running, e.Step)
-		word := "done in " + seconds(e.Took)
-		if e.Kind == run.Reused {
-			word = "known already"
-		}
-		if s != nil && s.note != "" && terminal {
-			word += ": " + s.note
-		}
-		return fmt.Sprintf("%-28s %s", e.Step, word)
-	case run.Failed:
-		delete(l.running, e.Step)
-		return fmt.Sprintf("%-28s stopped after %s: %s", e.Step, seconds(e.Took), e.Note)
-	case run.Skipped:
-		return ""
-	}
-	return ""
-}
-
-// erase takes the drawn lines away. The caller holds l.mu.
-func (l *Live) erase() {
-	if l.drawn > 0 {
-		fmt.Fprintf(l.w, "\x1b[%dA\x1b[J", l.drawn)
-		l.drawn = 0
-	}
-}
-
-// draw shows what runs now. The caller holds l.mu.
-func (l *Live) draw() {
-	width := l.width()
-	if width == 0 {
-		return
-	}
-	names := make([]string, 0, len(l.running))
-	for n := range l.running {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	for _, n := range names {
-		s := l.running[n]
-		took := l.now().Sub(s.since)
-		line := fmt.Sprintf("%-28s %5.0f s", n, took.Seconds())
-		if left := s.estimate - took; s.estimate > 0 && left > 0 {
-			line += fmt.Sprintf(", about %.0f s left", left.Seconds())
-		}
-		if s.note != "" {
-			line += "  " + s.note
-		}
-		r := []rune(strings.ReplaceAll(line, "\n", " "))
-		fmt.Fprintln(l.w, string(r[:min(len(r), width-1)]))
-		l.drawn++
-	}
-}
-
-// Close ends the showing.
+// Close takes away what is drawn, and ends the drawing. What is told afterwards
+// is written as into a pipe.
 func (l *Live) Close() {
-	if l.stop != nil {
-		close(l.stop)
+	l.once.Do(func() { close(l.stop) })
+	if l.done != nil {
 		<-l.done
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.erase()
+	if !l.closed && l.terminal() {
+		l.running, l.ahead = nil, nil
+		l.show("")
+	}
+	l.closed = true
+}
+
+// terminal says whether lines can be replaced. The caller holds l.mu, as for
+// all that follows.
+func (l *Live) terminal() bool { return l.size != nil && !l.closed }
+
+// take keeps what an event changes and returns the line that stays: on the
+// screen, or in the pipe.
+func (l *Live) take(e run.Event) string {
+	switch e.Kind {
+	case planned:
+		l.ahead = append(l.ahead, &liveStep{name: e.Step, estimate: e.Estimate})
+	case run.Started:
+		remove(&l.ahead, e.Step)
+		l.running = append(l.running, &liveStep{name: e.Step, since: e.At, estimate: e.Estimate})
+		switch {
+		case l.terminal():
+			return ""
+		case e.Estimate > 0:
+			return entry(e.Step, "started, about "+seconds(e.Estimate.Round(time.Second)))
+		}
+		return entry(e.Step, "started")
+	case run.Noted:
+		for _, s := range l.running {
+			if s.name == e.Step && l.terminal() {
+				s.note = e.Note
+				return ""
+			}
+		}
+		return entry(e.Step, e.Note)
+	case run.Reused, run.Finished:
+		word := "done in " + seconds(e.Took)
+		if e.Kind == run.Reused {
+			word = "known already"
+		}
+		remove(&l.ahead, e.Step)
+		if s := remove(&l.running, e.Step); s != nil && s.note != "" {
+			word += ": " + s.note
+		}
+		return entry(e.Step, word)
+	case run.Failed:
+		remove(&l.running, e.Step)
+		return entry(e.Step, "stopped after "+seconds(e.Took)+": "+e.Note)
+	case run.Skipped:
+		remove(&l.ahead, e.Step)
+	}
+	return ""
+}
+
+func remove(all *[]*liveStep, name string) *liveStep {
+	for i, s := range *all {
+		if s.name == name {
+			*all = append((*all)[:i:i], (*all)[i+1:]...)
+			return s
+		}
+	}
+	return nil
+}
+
+func entry(step, text string) string {
+	step = clean(step)
+	return step + strings.Repeat(" ", max(nameWidth-lipgloss.Width(step), 0)) + " " + clean(text)
+}
+
+// show replaces what is drawn by a line that stays, if any, and what runs now.
+// It writes once, so that nothing flickers.
+func (l *Live) show(stays string) {
+	var b strings.Builder
+	if l.terminal() {
+		l.erase(&b)
+	}
+	if stays != "" {
+		b.WriteString(stays + "\n")
+	}
+	if l.terminal() {
+		l.draw(&b)
+	}
+	// Nothing can be done about a terminal that has gone; the run goes on.
+	_, _ = io.WriteString(l.w, b.String())
+}
+
+// erase takes the drawn lines away; a terminal that has become narrower since
+// has broken them into more.
+func (l *Live) erase(b *strings.Builder) {
+	width, _ := l.size()
+	rows := 0
+	for _, w := range l.drawn {
+		rows += max(1, (w+width-1)/max(width, 1))
+	}
+	if rows > 0 {
+		fmt.Fprintf(b, "\r\x1b[%dA\x1b[J", rows)
+	}
+	l.drawn = nil
+}
+
+func (l *Live) draw(b *strings.Builder) {
+	width, height := l.size()
+	now := l.now()
+	var lines []string
+	for _, s := range l.running {
+		lines = append(lines, s.line(now))
+	}
+	// What the screen can't hold could not be taken away again.
+	if room := max(height-2, 1); len(lines) > room {
+		lines = append(lines[:room-1:room-1], fmt.Sprintf("and %d more", len(lines)-room+1))
+	}
+	if rest := l.rest(); rest != "" {
+		lines = append(lines, rest)
+	}
+	for _, line := range lines {
+		line = cut(line, width-1)
+		b.WriteString(line + "\n")
+		l.drawn = append(l.drawn, lipgloss.Width(line))
+	}
+}
+
+func (s *liveStep) line(now time.Time) string {
+	took := max(now.Sub(s.since), 0)
+	text := seconds(took.Truncate(time.Second))
+	if took < time.Second {
+		text = "begun"
+	}
+	if s.estimate > 0 {
+		if left := s.estimate - took; left >= time.Second {
+			text += ", about " + seconds(left.Round(time.Second)) + " left"
+		} else {
+			text += ", longer than the usual " + seconds(s.estimate.Round(time.Second))
+		}
+	}
+	if s.note != "" {
+		text += "  " + s.note
+	}
+	return entry(s.name, text)
+}
+
+// rest says what has not begun, and how long that takes as far as it is known.
+func (l *Live) rest() string {
+	if len(l.ahead) == 0 {
+		return ""
+	}
+	var known time.Duration
+	unknown := 0
+	for _, s := range l.ahead {
+		known += s.estimate
+		if s.estimate <= 0 {
+			unknown++
+		}
+	}
+	text := plural(len(l.ahead), "step")
+	if known > 0 {
+		text += ", about " + seconds(known.Round(time.Second))
+		if unknown > 0 {
+			text += fmt.Sprintf(" and %d of unknown length", unknown)
+		}
+	}
+	return entry("still to begin", text)
 }

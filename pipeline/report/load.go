@@ -41,6 +41,10 @@ func figuresIn(f checks.LoadPhase) []checks.EndpointFigure {
 }
 
 func (p *printer) load(x checks.LoadPayload) {
+	if x.Closed.All.Requests+x.Open.All.Requests == 0 {
+		p.f("no request was measured\n")
+		return
+	}
 	rows := [][]string{{"PHASE", "ENDPOINT", "REQUESTS", "SUCCEEDED", "AT LEAST", "P50", "P95", "P99", "MAX"}}
 	for _, ph := range phases(x) {
 		for _, e := range figuresIn(ph.LoadPhase) {

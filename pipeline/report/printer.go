@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -154,7 +155,7 @@ func (p *printer) hang(label, text string) {
 func wrap(text string, width int, hard bool) []string {
 	var lines []string
 	line := ""
-	for _, word := range strings.Fields(text) {
+	for _, word := range together(text) {
 		switch {
 		case line == "":
 			line = word
@@ -173,6 +174,25 @@ func wrap(text string, width int, hard bool) []string {
 	}
 	return append(lines, line)
 }
+
+// together are the words of text, figures with what belongs to them: "≤ 0.041"
+// and "60 s" are no place for a line to end.
+func together(text string) []string {
+	var out []string
+	glue := false
+	for _, word := range strings.Fields(text) {
+		unit := strings.TrimRight(word, ".,;:)")
+		if n := len(out); n > 0 && (glue || isFigure(out[n-1]) && slices.Contains([]string{"s", "ms", "min", "h", "days"}, unit)) {
+			out[n-1] += " " + word
+		} else {
+			out = append(out, word)
+		}
+		glue = slices.Contains([]string{"≤", "≥", "<", ">", "±"}, strings.TrimLeft(word, "("))
+	}
+	return out
+}
+
+func isFigure(word string) bool { return word[len(word)-1] >= '0' && word[len(word)-1] <= '9' }
 
 // cut is as much of the beginning of s as has at most width columns.
 func cut(s string, width int) string {

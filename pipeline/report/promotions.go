@@ -15,7 +15,7 @@ func Transition(w io.Writer, t promotion.Transition) error {
 }
 
 func (p *printer) transition(t promotion.Transition) {
-	p.f("%s: %s of %s %s", t.Environment, words(string(t.Kind)), short(t.Release), p.paint(words(string(t.State))))
+	p.f("%s: %s %s", t.Environment, nounOf(t), p.paint(words(string(t.State))))
 	if t.State == promotion.Running {
 		p.f(" (%s)", t.Step)
 	}
@@ -26,6 +26,14 @@ func (p *printer) transition(t promotion.Transition) {
 	if t.Synthetic {
 		p.hang("  note  ", "compared with the help of declared synthetic requests")
 	}
+}
+
+// nounOf is what was tried.
+func nounOf(t promotion.Transition) string {
+	if t.Kind == promotion.Rollback {
+		return "rollback to " + short(t.Release)
+	}
+	return "promotion of " + short(t.Release)
 }
 
 // History writes ended promotions in the order given.
@@ -45,20 +53,12 @@ func (p *printer) history(all []promotion.Transition) {
 	for _, t := range all {
 		rows = append(rows, []string{stamp(t.At), string(t.Kind), short(t.Release), short(t.Commit), words(string(t.State)), t.By})
 	}
-	for _, r := range rows {
-		for i := range r {
-			r[i] = clean(r[i])
-		}
-	}
-	widths := fit(rows, len(rows[0]), p.width-gap*(len(rows[0])-1))
-	for i, r := range rows {
-		p.row(r, widths, 4)
+	p.tableWith(4, rows, func(i int) {
 		if i > 0 && all[i-1].Why != "" {
 			p.hang("  why  ", all[i-1].Why)
 		}
-	}
+	})
 }
 
 // words is a word of the records as people write it.
 func words(s string) string { return strings.ReplaceAll(s, "_", " ") }
-

@@ -14,6 +14,7 @@ type Environment struct {
 	Address       string                `json:"address"`
 	Desired       string                `json:"desired,omitempty"`
 	DesiredCommit string                `json:"desired_commit,omitempty"`
+	DesiredDirty  bool                  `json:"desired_dirty,omitempty"` // built with uncommitted changes
 	Actual        *target.Status        `json:"actual,omitempty"`
 	Active        *promotion.Transition `json:"active,omitempty"`
 	Last          *promotion.Transition `json:"last,omitempty"`
@@ -67,7 +68,11 @@ func (p *printer) environment(e Environment) {
 	if e.Desired == "" {
 		p.f("  desired    nothing yet: no promotion into %s has succeeded\n", e.Name)
 	} else {
-		p.f("  desired    %s (commit %s)\n", short(e.Desired), short(e.DesiredCommit))
+		with := ""
+		if e.DesiredDirty {
+			with = " with uncommitted changes"
+		}
+		p.f("  desired    %s (commit %s%s)\n", short(e.Desired), short(e.DesiredCommit), with)
 	}
 	if h := e.Hold; h != nil {
 		p.hang("  held       ", fmt.Sprintf("by %s since %s: %s", h.By, stamp(h.At), h.Reason))
@@ -83,7 +88,7 @@ func (p *printer) environment(e Environment) {
 		p.actual(e)
 	}
 	if t := e.Last; t != nil && t.State != promotion.Succeeded {
-		p.hang("  last       ", fmt.Sprintf("%s of %s %s, %s: %s", t.Kind, short(t.Release), words(string(t.State)), stamp(t.At), t.Why))
+		p.hang("  last       ", fmt.Sprintf("%s %s at %s: %s", nounOf(*t), words(string(t.State)), stamp(t.At), t.Why))
 	}
 }
 

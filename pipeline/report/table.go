@@ -15,7 +15,11 @@ const (
 
 // table writes rows with aligned columns; the widest cells are wrapped until
 // the rows fit. Cells in the column verdicts are painted; -1: none.
-func (p *printer) table(verdicts int, rows [][]string) {
+func (p *printer) table(verdicts int, rows [][]string) { p.tableWith(verdicts, rows, nil) }
+
+// tableWith calls below after each row, so that what is too long for a cell can
+// stand there.
+func (p *printer) tableWith(verdicts int, rows [][]string, below func(row int)) {
 	n := 0
 	for _, r := range rows {
 		n = max(n, len(r))
@@ -26,8 +30,11 @@ func (p *printer) table(verdicts int, rows [][]string) {
 		}
 	}
 	widths := fit(rows, n, p.width-gap*(n-1))
-	for _, r := range rows {
+	for i, r := range rows {
 		p.row(r, widths, verdicts)
+		if below != nil {
+			below(i)
+		}
 	}
 }
 
@@ -72,7 +79,7 @@ func fit(rows [][]string, n, room int) []int {
 	for _, r := range rows {
 		for i, text := range r {
 			widths[i] = max(widths[i], lipgloss.Width(text))
-			for _, word := range strings.Fields(text) {
+			for _, word := range together(text) {
 				least[i] = max(least[i], min(lipgloss.Width(word), longWord))
 			}
 		}

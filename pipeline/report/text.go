@@ -67,9 +67,9 @@ func (p *printer) conclusion(r *run.Result) {
 	if text == "" {
 		text = outcome(r)
 	}
-	lines := wrap(clean(text), p.width-len(label), false)
-	p.f("%s%s", p.paint(word), strings.TrimPrefix(label, word))
-	p.f("%s\n", painted(strings.Join(lines, "\n"+strings.Repeat(" ", len(label)))))
+	lines := wrap(label+clean(text), p.width-2, false)
+	lines[0] = string(p.paint(word)) + strings.TrimPrefix(lines[0], word)
+	p.f("%s\n", painted(strings.Join(lines, "\n  ")))
 }
 
 // outcome says what a run that nothing stopped has come to.
@@ -86,7 +86,7 @@ func outcome(r *run.Result) string {
 		return "measured, and not judged: gate decide " + r.Through
 	}
 	for _, t := range r.Promotions {
-		return fmt.Sprintf("%s: %s", t.Environment, words(string(t.State)))
+		return fmt.Sprintf("%s: %s %s", t.Environment, nounOf(t), words(string(t.State)))
 	}
 	if r.Release != "" {
 		return "release " + short(r.Release) + " is in the store"

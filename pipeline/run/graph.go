@@ -19,8 +19,8 @@ type step struct {
 // execute runs the steps, each once those that it needs have succeeded, as many
 // at once as may. The first error keeps further steps from beginning and stops
 // those that run; it is returned when all have ended.
-func execute(ctx context.Context, steps []step, now func() time.Time, tell func(Event)) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func execute(outer context.Context, steps []step, now func() time.Time, tell func(Event)) error {
+	ctx, cancel := context.WithCancelCause(outer)
 	defer cancel(nil)
 	byName := map[string]*step{}
 	for i := range steps {
@@ -66,6 +66,8 @@ func execute(ctx context.Context, steps []step, now func() time.Time, tell func(
 			})
 			e := Event{At: now(), Step: s.name, Kind: Finished, Took: now().Sub(began)}
 			switch {
+			case err != nil && outer.Err() != nil:
+				e.Kind, e.Note = Failed, "stopped from outside"
 			case err != nil && ctx.Err() != nil:
 				e.Kind, e.Note = Failed, "another step has decided"
 			case err != nil:

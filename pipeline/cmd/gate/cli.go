@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 
@@ -116,6 +117,10 @@ func exitCode(err error, w io.Writer) int {
 			say(w, exit.Err)
 		}
 		return exit.Code
+	}
+	if (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) && !strings.Contains(err.Error(), "free ") {
+		// Met anywhere, and what to do is always the same.
+		err = fmt.Errorf("%w; free some space there and try again", err)
 	}
 	say(w, err)
 	var problems environments.Problems

@@ -17,7 +17,7 @@ type DecideCmd struct {
 
 // Run decides by the evidence there is, records the decision, and ends by it.
 func (c *DecideCmd) Run(ctx context.Context, g *Globals) error {
-	s, err := g.open(ctx)
+	s, err := g.open(ctx, c.Environment)
 	if err != nil {
 		return err
 	}
@@ -53,10 +53,11 @@ func (s *session) decide(ctx context.Context, environment, ref string) (promotio
 	}
 	digest := v.Newest()
 	if ref != "" {
-		digest = ""
-		if found := v.Find(ref); len(found) > 0 {
-			digest = found[0]
+		found := v.Find(ref)
+		if len(found) == 0 {
+			return promotion.DecisionRecord{}, &Exit{promotion.CodeUsage, fmt.Errorf("no release %q is on record: gate history %s shows some", ref, environment)}
 		}
+		digest = found[0]
 	}
 	if digest == "" {
 		return promotion.DecisionRecord{}, &Exit{promotion.CodeUsage, fmt.Errorf("no release is on record: gate build makes one")}
@@ -79,7 +80,7 @@ type ExplainCmd struct {
 
 // Run decides, without recording it, and shows everything behind it.
 func (c *ExplainCmd) Run(ctx context.Context, g *Globals) error {
-	s, err := g.open(ctx)
+	s, err := g.open(ctx, c.Environment)
 	if err != nil {
 		return err
 	}

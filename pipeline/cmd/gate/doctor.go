@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,10 +17,13 @@ import (
 	"github.com/smartcloudops/gate/pipeline/release"
 	"github.com/smartcloudops/gate/pipeline/report"
 	"github.com/smartcloudops/gate/pipeline/target/local"
+	"github.com/smartcloudops/gate/pipeline/target/local/cluster"
 )
 
 // DoctorCmd looks for what gate needs. It changes nothing.
-type DoctorCmd struct{}
+type DoctorCmd struct {
+	Postgres bool `help:"Print the folder with PostgreSQL's programs alone, and download them if this machine has none."`
+}
 
 // finding is one thing that doctor looked at.
 type finding struct {
@@ -30,7 +34,10 @@ type finding struct {
 }
 
 // Run looks, and ends with 1 when something that is needed is missing.
-func (DoctorCmd) Run(ctx context.Context, g *Globals) error {
+func (c DoctorCmd) Run(ctx context.Context, g *Globals) error {
+	if c.Postgres {
+		return g.postgres(ctx)
+	}
 	var all []finding
 	add := func(what, got string, err error, next string) {
 		f := finding{What: what, OK: err == nil, Got: got}
@@ -111,6 +118,22 @@ func (DoctorCmd) Run(ctx context.Context, g *Globals) error {
 	return err
 }
 
+// postgres prints the folder with PostgreSQL's programs.
+func (g *Globals) postgres(ctx context.Context) error {
+	cache, err := cacheDir(g.Getenv)
+	if err != nil {
+		return err
+	}
+	dir, err := cluster.Programs(ctx, cluster.Options{
+		BinDir: g.Getenv("GATE_POSTGRES_BIN"), Path: g.Getenv("PATH"), Cache: cache, Log: g.Err,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(g.Out, dir)
+	return err
+}
+
 // writable says whether the folder, or the nearest parent that exists, is.
 func writable(dir string) error {
 	for ; dir != "/" && dir != "."; dir = filepath.Dir(dir) {
@@ -118,11 +141,25 @@ func writable(dir string) error {
 			break
 		}
 	}
-	f, err := os.CreateTemp(dir, ".gate-doctor-")
+	f, err := os.CreateTemp(dir, ".gate-probe-")
 	if err != nil {
-		return err
+		return bare(err)
 	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
+	defer os.Remove(f.Name())
+	// A full disk takes a file, but nothing into it.
+	_, err = f.Write(make([]byte, probeBytes))
+	return errors.Join(bare(err), bare(f.Sync()), bare(f.Close()))
+}
+
+const probeBytes = 64 << 10
+
+// bare is the error without the name of a file that means nothing to anybody.
+func bare(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }
 
 func postgres(getenv func(string) string) string {

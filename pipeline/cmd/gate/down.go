@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/smartcloudops/gate/pipeline/report"
 	"github.com/smartcloudops/gate/pipeline/target/local"
 )
 
@@ -16,7 +17,7 @@ type DownCmd struct {
 // Run stops instances, PostgreSQL and daemon. One that does not run is no
 // mistake.
 func (c *DownCmd) Run(ctx context.Context, g *Globals) error {
-	s, err := g.open(ctx)
+	s, err := g.open(ctx, c.Environment)
 	if err != nil {
 		return err
 	}
@@ -28,8 +29,7 @@ func (c *DownCmd) Run(ctx context.Context, g *Globals) error {
 	client := local.NewClient(s.paths(c.Environment))
 	if _, err := client.Status(ctx); errors.Is(err, local.ErrNoDaemon) {
 		if !local.LeftOver(s.paths(c.Environment)) {
-			_, err := fmt.Fprintf(s.Out, "%s does not run\n", c.Environment)
-			return err
+			return c.say(s, false)
 		}
 		// The daemon was killed and its instances live on: only a daemon knows
 		// them, so one is started to stop them.
@@ -40,6 +40,17 @@ func (c *DownCmd) Run(ctx context.Context, g *Globals) error {
 	if err := client.Down(ctx); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.Out, "%s is down; its data and the ledger are in %s\n", c.Environment, s.state)
+	return c.say(s, true)
+}
+
+func (c *DownCmd) say(s *session, ran bool) error {
+	if s.Output == "json" {
+		return report.JSON(s.Out, map[string]any{"environment": c.Environment, "ran": ran, "state": s.state})
+	}
+	word := "does not run"
+	if ran {
+		word = "is down; its data and the ledger are in " + s.state
+	}
+	_, err := fmt.Fprintf(s.Out, "%s %s\n", c.Environment, word)
 	return err
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/release"
+	"github.com/smartcloudops/gate/pipeline/report"
 	"github.com/smartcloudops/gate/policies"
 )
 
@@ -36,6 +37,13 @@ func (EnvValidateCmd) Run(ctx context.Context, g *Globals) error {
 		if _, err := p.Thresholds(e); err != nil {
 			return err
 		}
+	}
+	if g.Output == "json" {
+		var all []map[string]string
+		for _, e := range d.Environments {
+			all = append(all, map[string]string{"environment": e.Name, "config_digest": e.ConfigDigest(), "file": e.File})
+		}
+		return report.JSON(g.Out, all)
 	}
 	for _, e := range d.Environments {
 		fmt.Fprintf(g.Out, "%-12s %s  %s\n", e.Name, e.ConfigDigest(), e.File)

@@ -154,7 +154,14 @@ func (x *executor) keep(self string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("keep this program: %w", err)
 	}
-	return kept, nil
+	// A daemon that still runs an older one does not need its file any more.
+	old, err := filepath.Glob(filepath.Join(dir, "gate-*"))
+	for _, f := range old {
+		if f != kept {
+			err = errors.Join(err, os.Remove(f))
+		}
+	}
+	return kept, err
 }
 
 // version names this program by its bytes.
@@ -173,7 +180,20 @@ var version = sync.OnceValues(func() (string, error) {
 
 func (x *executor) Poke(ctx context.Context) { x.client.Poke(ctx) }
 
-func (x *executor) Status(ctx context.Context) (target.Status, error) { return x.client.Status(ctx) }
+// Status is what the environment runs. Where no daemon answers the error passes
+// on why the last one ended, if it ended by an error.
+func (x *executor) Status(ctx context.Context) (target.Status, error) {
+	st, err := x.client.Status(ctx)
+	if !errors.Is(err, local.ErrNoDaemon) {
+		return st, err
+	}
+	if lines, terr := tail(x.paths(x.environment).DaemonLog(), 1); terr == nil && len(lines) == 1 {
+		if why, ok := strings.CutPrefix(lines[0], "gate: "); ok {
+			return st, fmt.Errorf("%w; the last one ended with: %s", err, why)
+		}
+	}
+	return st, err
+}
 
 func (x *executor) Drills() any { return x.client }
 

@@ -11,6 +11,7 @@ import (
 	"sort"
 
 	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/report"
 )
 
 // LogsCmd shows logs.
@@ -24,14 +25,11 @@ type LogsCmd struct {
 
 // Run prints the ends of the logs that were asked for.
 func (c *LogsCmd) Run(ctx context.Context, g *Globals) error {
-	s, err := g.open(ctx)
+	s, err := g.open(ctx, c.Environment)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if _, err := s.environment(c.Environment); err != nil {
-		return err
-	}
 	paths := s.paths(c.Environment)
 	var files []string
 	switch {
@@ -49,7 +47,7 @@ func (c *LogsCmd) Run(ctx context.Context, g *Globals) error {
 		}
 		sort.Strings(files)
 	}
-	shown := 0
+	var shown []logEnd
 	for _, f := range files {
 		if f == paths.AccessLog() && !c.Access {
 			continue
@@ -61,16 +59,28 @@ func (c *LogsCmd) Run(ctx context.Context, g *Globals) error {
 		if err != nil {
 			return err
 		}
-		shown++
+		shown = append(shown, logEnd{f, lines})
+		if g.Output == "json" {
+			continue
+		}
 		fmt.Fprintf(g.Err, "== %s\n", f)
 		for _, l := range lines {
 			fmt.Fprintln(g.Out, l)
 		}
 	}
-	if shown == 0 {
-		return &Exit{promotion.CodeUsage, fmt.Errorf("%s has no such log yet in %s", c.Environment, paths.Logs())}
+	if len(shown) == 0 {
+		return &Exit{promotion.CodeUsage, fmt.Errorf("%s has no such log yet in %s: it is made once the environment runs, as by gate run", c.Environment, paths.Logs())}
+	}
+	if g.Output == "json" {
+		return report.JSON(g.Out, shown)
 	}
 	return nil
+}
+
+// logEnd is the end of one log.
+type logEnd struct {
+	File  string   `json:"file"`
+	Lines []string `json:"lines"`
 }
 
 // tailBytes is how much of a log's end is looked at.
@@ -87,7 +97,7 @@ func tail(file string, n int) ([]string, error) {
 			return nil, err
 		}
 	}
-	var lines []string
+	lines := []string{}
 	sc := bufio.NewScanner(f)
 	sc.Buffer(nil, tailBytes)
 	for sc.Scan() {

@@ -19,7 +19,7 @@ type PromoteCmd struct {
 
 // Run writes the request and follows it to its end.
 func (c *PromoteCmd) Run(ctx context.Context, g *Globals) error {
-	s, err := g.open(ctx)
+	s, err := g.open(ctx, c.To)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ type RollbackCmd struct {
 
 // Run writes a request that needs no decision.
 func (c *RollbackCmd) Run(ctx context.Context, g *Globals) error {
-	s, err := g.open(ctx)
+	s, err := g.open(ctx, c.Environment)
 	if err != nil {
 		return err
 	}
@@ -60,6 +60,10 @@ func (c *RollbackCmd) Run(ctx context.Context, g *Globals) error {
 		return err
 	}
 	target := v.PreviousRecord(c.Environment)
+	if ev := v.Environment(c.Environment); ev.Active != nil {
+		// To go back in the middle of a promotion is to stop it.
+		target = ev.Desired
+	}
 	if c.To != "" {
 		target = ""
 		for _, f := range v.Find(c.To) {
@@ -73,7 +77,7 @@ func (c *RollbackCmd) Run(ctx context.Context, g *Globals) error {
 		}
 	}
 	if target == "" {
-		return &Exit{promotion.CodeUsage, fmt.Errorf("nothing served in %s before what serves now", c.Environment)}
+		return &Exit{promotion.CodeUsage, fmt.Errorf("nothing served in %s before what serves now: gate history %s shows what did", c.Environment, c.Environment)}
 	}
 	rec := v.Releases[target]
 	return s.ask(ctx, promotion.Request{Environment: c.Environment, Release: rec.Release, Commit: rec.Commit, By: s.by(), Reason: c.Reason, Rollback: true})
@@ -90,7 +94,7 @@ func (s *session) ask(ctx context.Context, r promotion.Request) error {
 		return err
 	}
 	// Said early to whoever is late; what decides is the executor's own look.
-	if a := v.Environment(r.Environment).Active; a != nil {
+	if a := v.Environment(r.Environment).Active; a != nil && !r.Rollback {
 		return &Exit{promotion.CodeLocked, fmt.Errorf("%s is locked: request %.12s by %s for release %.19s is under way (%s); gate status %s follows it", r.Environment, a.Request, a.By, a.Release, a.Step, r.Environment)}
 	}
 	if err := x.Ensure(ctx, e); err != nil {
@@ -142,14 +146,11 @@ func (c *UnholdCmd) Run(ctx context.Context, g *Globals) error {
 }
 
 func (g *Globals) hold(ctx context.Context, environment, reason string) error {
-	s, err := g.open(ctx)
+	s, err := g.open(ctx, environment)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if _, err := s.environment(environment); err != nil {
-		return err
-	}
 	h := promotion.Hold{Environment: environment, Reason: reason, By: s.by(), At: s.journal.Now().UTC()}
 	if err := s.journal.Hold(ctx, h); err != nil {
 		return err

@@ -20,7 +20,7 @@ type ReportCmd struct {
 
 // Run renders what is on record; it measures nothing.
 func (c *ReportCmd) Run(ctx context.Context, g *Globals) error {
-	s, err := g.open(ctx)
+	s, err := g.open(ctx, c.Environment)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,11 @@ func (c *ReportCmd) Run(ctx context.Context, g *Globals) error {
 	if err := errors.Join(report.HTML(f, r), f.Close()); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.Out, "%s  %s for %s\n", c.HTML, d.Decision.Verdict, c.Environment)
+	if s.Output == "json" {
+		err = report.JSON(s.Out, map[string]any{"file": c.HTML, "verdict": d.Decision.Verdict, "environment": c.Environment})
+	} else {
+		_, err = fmt.Fprintf(s.Out, "%s  %s for %s\n", c.HTML, d.Decision.Verdict, c.Environment)
+	}
 	if err == nil && d.Decision.Verdict == policies.Error {
 		return &Exit{Code: promotion.CodeInternal}
 	}

@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
+	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/pipeline/ledger"
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/report"
 	"github.com/smartcloudops/gate/pipeline/run"
@@ -81,30 +85,33 @@ func (c *DeployCmd) Run(ctx context.Context, g *Globals) error {
 // measured measures named checks in the environment, the first one when none
 // is named, and ends by what the policies say of the criteria behind them.
 func (g *Globals) measured(ctx context.Context, environment string, names []string, fresh bool) error {
-	s, err := g.open(ctx)
+	known := checks.All()
+	for _, name := range names {
+		if !slices.ContainsFunc(known, func(c checks.Check) bool { return c.Name == name }) {
+			var all []string
+			for _, c := range known {
+				all = append(all, c.Name)
+			}
+			return &Exit{promotion.CodeUsage, fmt.Errorf("there is no check %q; there are %v", name, all)}
+		}
+	}
+	s, err := g.open(ctx, environment)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	if environment == "" {
 		environment = s.decl.Environments[0].Name
-	} else if _, err := s.environment(environment); err != nil {
-		return err
 	}
 	return s.pipelined(ctx, run.Options{Through: environment, Goal: run.GoalChecks, Checks: names, Fresh: fresh}, "")
 }
 
 func (g *Globals) pipelined(ctx context.Context, o run.Options, html string) error {
-	s, err := g.open(ctx)
+	s, err := g.open(ctx, o.Through)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if o.Through != "" {
-		if _, err := s.environment(o.Through); err != nil {
-			return err
-		}
-	}
 	return s.pipelined(ctx, o, html)
 }
 
@@ -132,7 +139,7 @@ func (s *session) pipelined(ctx context.Context, o run.Options, html string) err
 		}
 	}
 	if perr := s.tidy(ctx); perr != nil {
-		fmt.Fprintln(s.Err, "gate: packing the ledger:", perr)
+		fmt.Fprintln(s.Err, "gate: tidying up:", perr)
 	}
 	if errors.Is(err, context.Canceled) {
 		return &Exit{promotion.CodeInternal, errors.New("stopped; what was asked of an environment goes on there: gate status")}
@@ -165,14 +172,34 @@ func (s *session) writeHTML(res *run.Result, file string) error {
 	return err
 }
 
-// looseLimit is how many loose objects a ledger may have before it is packed,
-// when nothing is being measured.
-const looseLimit = 2000
-
+// tidy packs the ledger and drops releases that nobody will go back to. It runs
+// when nothing is being measured any more.
 func (s *session) tidy(ctx context.Context) error {
 	n, err := s.ledger.Loose(ctx)
-	if err != nil || n < looseLimit {
+	if err == nil && n >= ledger.PackAt {
+		err = s.ledger.Pack(ctx)
+	}
+	if err != nil {
 		return err
 	}
-	return s.ledger.Pack(ctx)
+	v, err := s.journal.View(ctx)
+	if err != nil {
+		return err
+	}
+	keep := v.Keep(keptReleases)
+	if len(keep) == 0 {
+		return nil
+	}
+	removed, err := s.store.Prune(ctx, keep)
+	for _, digest := range removed {
+		hex := strings.TrimPrefix(digest, "sha256:")
+		for _, e := range s.decl.Environments {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(s.paths(e.Name).Releases(), hex)))
+		}
+	}
+	return err
 }
+
+// keptReleases is how many releases each environment can go back to, and how
+// many builds are kept beside them.
+const keptReleases = 5

@@ -22,7 +22,7 @@ type ServeCmd struct {
 
 // Run runs until SIGTERM. Instances and PostgreSQL run on: gate down stops them.
 func (c *ServeCmd) Run(ctx context.Context, g *Globals) error {
-	s, err := g.open(ctx)
+	s, err := g.open(ctx, c.Environment)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/lmittmann/tint"
@@ -37,8 +38,10 @@ type session struct {
 	store   *release.Store
 }
 
-// open opens all of it. The caller must close.
-func (g *Globals) open(ctx context.Context) (*session, error) {
+// open opens all of it, once the declarations and the environments that the
+// command names are found to be right: a mistake leaves no trace. The caller
+// must close.
+func (g *Globals) open(ctx context.Context, named ...string) (*session, error) {
 	s := &session{Globals: g, log: slog.New(tint.NewHandler(g.Err, &tint.Options{Level: slog.LevelInfo, NoColor: true}))}
 	var err error
 	if s.clone, err = release.OpenClone(ctx, g.Dir, g.Environ); err != nil {
@@ -47,14 +50,34 @@ func (g *Globals) open(ctx context.Context) (*session, error) {
 	if s.decl, err = environments.Read(os.DirFS(s.clone.Root)); err != nil {
 		return nil, err
 	}
+	p, err := policies.New(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range s.decl.Environments {
+		if _, err := p.Thresholds(e); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range named {
+		if name == "" {
+			continue // one that may be left out was
+		}
+		if _, err := s.environment(name); err != nil {
+			return nil, err
+		}
+	}
 	if s.state, err = stateDir(g.Getenv); err != nil {
 		return nil, err
+	}
+	if within(s.clone.Root, s.state) {
+		return nil, &Exit{promotion.CodeUsage, fmt.Errorf("state directory %s is inside of the clone %s, where it would become part of the release: set GATE_STATE to a folder outside of it", s.state, s.clone.Root)}
 	}
 	if s.cache, err = cacheDir(g.Getenv); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(s.state, 0o711); err != nil {
-		return nil, fmt.Errorf("state directory %s: %w; make it writable or set GATE_STATE to another folder", s.state, errors.Unwrap(err))
+		return nil, stateError(s.state, err)
 	}
 	key, created, err := ledger.LoadOrCreateKey(filepath.Join(s.state, "keys", "ed25519"))
 	if err != nil {
@@ -70,18 +93,39 @@ func (g *Globals) open(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	s.journal = &promotion.Journal{Ledger: s.ledger, Now: time.Now}
-	p, err := policies.New(ctx, nil)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range s.decl.Environments {
-		if _, err := p.Thresholds(e); err != nil {
-			return nil, err
-		}
-	}
 	s.judge = &promotion.Judge{Policies: p, Checks: checks.All(), Trusted: s.ledger.TrustedFor, Now: time.Now}
 	s.store, err = release.OpenStore(filepath.Join(s.state, "releases"))
 	return s, err
+}
+
+// stateError says that nothing can be written to the state directory.
+func stateError(dir string, err error) error {
+	next := "make it writable or set GATE_STATE to another folder"
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		next = "free some space there and try again"
+	}
+	return fmt.Errorf("state directory %s: %w; %s", dir, bare(err), next)
+}
+
+// within says whether the path is the folder or in it. What does not exist yet is
+// judged by the part of it that does.
+func within(folder, path string) bool {
+	rest := ""
+	for at := path; ; at = filepath.Dir(at) {
+		if real, err := filepath.EvalSymlinks(at); err == nil {
+			path = filepath.Join(real, rest)
+			break
+		}
+		if at == filepath.Dir(at) {
+			break
+		}
+		rest = filepath.Join(filepath.Base(at), rest)
+	}
+	if real, err := filepath.EvalSymlinks(folder); err == nil {
+		folder = real
+	}
+	rel, err := filepath.Rel(folder, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 func (s *session) close() {
@@ -112,7 +156,11 @@ func (s *session) executor(environment string) run.Executor {
 }
 
 // pipeline is everything that a run works with; done removes its work folder.
+// It fails where nothing can be recorded, before anything is measured in vain.
 func (s *session) pipeline(tell func(run.Event)) (p *run.Pipeline, done func(), err error) {
+	if err := writable(s.state); err != nil {
+		return nil, nil, stateError(s.state, err)
+	}
 	work, err := os.MkdirTemp("", "gate-run-")
 	if err != nil {
 		return nil, nil, fmt.Errorf("work folder: %w", err)

@@ -20,16 +20,11 @@ type StatusCmd struct {
 
 // Run prints one state, or one a second.
 func (c *StatusCmd) Run(ctx context.Context, g *Globals) error {
-	s, err := g.open(ctx)
+	s, err := g.open(ctx, c.Environment)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if c.Environment != "" {
-		if _, err := s.environment(c.Environment); err != nil {
-			return err
-		}
-	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	for {
@@ -66,7 +61,7 @@ func (s *session) statuses(ctx context.Context, only string) (all []report.Envir
 		ev := v.Environment(e.Name)
 		one := report.Environment{Name: e.Name, Address: "https://" + e.Listen, Hold: ev.Hold, Active: ev.Active}
 		if d := v.Releases[ev.Desired]; d != nil {
-			one.Desired, one.DesiredCommit = d.Release, d.Commit
+			one.Desired, one.DesiredCommit, one.DesiredDirty = d.Release, d.Commit, d.Dirty
 		}
 		if n := len(ev.History); n > 0 {
 			one.Last = &ev.History[n-1]
@@ -86,6 +81,13 @@ func (s *session) statuses(ctx context.Context, only string) (all []report.Envir
 	return all, moving, nil
 }
 
+// pastPromotion is a promotion with what its record says of the commit.
+type pastPromotion struct {
+	promotion.Transition
+	Subject string `json:"subject,omitempty"`
+	Dirty   bool   `json:"dirty,omitempty"` // built with uncommitted changes
+}
+
 // HistoryCmd shows what was promoted.
 type HistoryCmd struct {
 	Environment string `arg:"" help:"The environment."`
@@ -94,25 +96,28 @@ type HistoryCmd struct {
 
 // Run prints the ended promotions.
 func (c *HistoryCmd) Run(ctx context.Context, g *Globals) error {
-	s, err := g.open(ctx)
+	s, err := g.open(ctx, c.Environment)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if _, err := s.environment(c.Environment); err != nil {
-		return err
-	}
 	v, err := s.journal.View(ctx)
 	if err != nil {
 		return err
 	}
 	var newest []promotion.Transition
+	var all []pastPromotion
 	h := v.Environment(c.Environment).History
 	for i := len(h) - 1; i >= 0 && len(newest) < c.Number; i-- {
 		newest = append(newest, h[i])
+		one := pastPromotion{Transition: h[i]}
+		if r := v.Releases[h[i].Record]; r != nil {
+			one.Subject, one.Dirty = r.Subject, r.Dirty
+		}
+		all = append(all, one)
 	}
 	if s.Output == "json" {
-		return report.JSON(s.Out, newest)
+		return report.JSON(s.Out, all)
 	}
 	return report.History(s.Out, newest)
 }

@@ -11,6 +11,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
 )
@@ -88,14 +90,21 @@ func (d *Daemon) ServeAdmin(ctx context.Context, poke func()) error {
 	})
 	mux.HandleFunc("POST "+pathHand, d.handover)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
+	answered := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(answered)
 		c, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if srv.Shutdown(c) != nil {
 			srv.Close()
 		}
 	})
-	defer stop()
+	defer func() {
+		// Serve returns at once, but whoever asked for the end is still to be told.
+		if !stop() {
+			<-answered
+		}
+	}()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("admin socket: %w", err)
 	}
@@ -206,10 +215,38 @@ func (c *Client) Restarts(ctx context.Context) (int, error) {
 	return s.Restarts, err
 }
 
-// Down stops the environment and its daemon; data and ledger stay.
+// Down stops the environment and its daemon, and returns once no process of it
+// is left; data and ledger stay.
 func (c *Client) Down(ctx context.Context) error {
-	return c.call(ctx, http.MethodPost, pathDown, nil, nil)
+	pid, err := c.PID(ctx)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("watch the daemon of %s, process %d: %w", c.paths.Environment, pid, err)
+	}
+	defer unix.Close(fd)
+	if err := c.call(ctx, http.MethodPost, pathDown, nil, nil); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(endPatience); time.Now().Before(deadline); {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 100)
+		switch {
+		case n > 0:
+			return nil
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("wait for the daemon of %s, process %d: %w", c.paths.Environment, pid, err)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+	}
+	return fmt.Errorf("%s is down, but its daemon, process %d, has not ended after %s: see %s", c.paths.Environment, pid, endPatience, c.paths.DaemonLog())
 }
+
+// endPatience is how long a daemon may take to end after its environment is
+// down: clients with requests in flight get some time.
+const endPatience = 30 * time.Second
 
 // Trust is how to verify the environment's certificate; roots are nil for the
 // system's.

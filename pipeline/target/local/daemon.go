@@ -68,18 +68,22 @@ type Daemon struct {
 	mu      sync.Mutex // guards what follows
 	st      state
 	ready   map[string]supervisor.Instance
+	leaving map[string]bool // instances that are being stopped
 	front   *balancer.Balancer
 	lis     net.Listener
 	db      *cluster.Cluster
 	problem string
+	renew   func(now time.Time) (bool, error)
 
 	pairs atomic.Pointer[func(*tls.ClientHelloInfo) (*tls.Certificate, error)]
-	renew func(now time.Time) (bool, error)
 
 	probeOnce sync.Once
 	probes    *http.Client
 	access    *accessLog
-	handed    bool // the listener was given to a successor
+	handed    bool          // the listener was given to a successor
+	told      chan struct{} // closed once it is known which instances are ready
+	toldOnce  sync.Once
+	failed    chan error // what Run must not survive
 	wg        sync.WaitGroup
 	downOnce  sync.Once
 	downAsked chan struct{}
@@ -89,12 +93,13 @@ type Daemon struct {
 func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	d := &Daemon{
 		opt: o, paths: o.Paths, synthetic: rand.Text() + rand.Text(), started: o.Now().UTC(),
-		ready: map[string]supervisor.Instance{}, downAsked: make(chan struct{}),
+		ready: map[string]supervisor.Instance{}, leaving: map[string]bool{}, downAsked: make(chan struct{}),
+		told: make(chan struct{}), failed: make(chan error, 16),
 	}
 	if d.credential, err = unprivileged(); err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{o.Paths.State, o.Paths.dir(), o.Paths.releases()} {
+	for _, dir := range []string{o.Paths.State, o.Paths.dir(), o.Paths.Releases()} {
 		// Users without rights run the app and PostgreSQL: they may pass through,
 		// not look around.
 		if err := os.MkdirAll(dir, 0o711); err != nil {
@@ -111,6 +116,14 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	}()
 	if d.st, err = readState(o.Paths.stateFile()); err != nil {
 		return nil, err
+	}
+	if d.st.Replacing {
+		// Killed in the middle: what served before still does, and fill brings
+		// back what was replaced already.
+		d.st.Canary, d.st.Weight, d.st.Replacing = arm{}, 0, false
+		if err := d.save(); err != nil {
+			return nil, err
+		}
 	}
 	if d.st.Environment == nil || d.st.Stable.Revision == nil {
 		d.st.Environment = o.Declared
@@ -197,6 +210,13 @@ func databaseName(app, environment string) string {
 	return s[:min(len(s), 50)]
 }
 
+// entrance is the load balancer; another one after the address has changed.
+func (d *Daemon) entrance() *balancer.Balancer {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.front
+}
+
 func (d *Daemon) database() *cluster.Cluster {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -206,19 +226,23 @@ func (d *Daemon) database() *cluster.Cluster {
 // certify makes the certificate for the environment the one that is presented.
 func (d *Daemon) certify(e *environments.Environment) error {
 	var get func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	var renew func(time.Time) (bool, error)
 	if e.TLS.Trust == "private" {
 		a, err := certs.Ensure(d.paths.dir("certs"), e.TLS.Names, d.opt.Now())
 		if err != nil {
 			return err
 		}
-		get, d.renew = a.GetCertificate, a.Refresh
+		get, renew = a.GetCertificate, a.Refresh
 	} else {
 		s, err := certs.Given(e.TLS.Cert, e.TLS.Key)
 		if err != nil {
 			return err
 		}
-		get, d.renew = s.GetCertificate, s.Refresh
+		get, renew = s.GetCertificate, s.Refresh
 	}
+	d.mu.Lock()
+	d.renew = renew
+	d.mu.Unlock()
 	d.pairs.Store(&get)
 	return nil
 }
@@ -239,16 +263,22 @@ func (d *Daemon) newFront(l net.Listener) (*balancer.Balancer, error) {
 func (d *Daemon) Run(ctx context.Context, beside ...func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	failed := make(chan error, 4+len(beside))
 	own := func(wg *sync.WaitGroup, ctx context.Context, f func(context.Context) error) {
 		wg.Go(func() {
 			if err := f(ctx); err != nil && ctx.Err() == nil {
-				failed <- err
+				d.fail(err)
 			}
 		})
 	}
-	d.serve(d.front, failed)
 	own(&d.wg, ctx, d.sup.Run)
+	// Who connects before it is known whom to ask would be turned away.
+	select {
+	case <-d.told:
+		d.serve(d.front)
+	case <-ctx.Done():
+	case err := <-d.failed:
+		d.fail(err)
+	}
 	own(&d.wg, ctx, d.upkeep)
 	first, stop := context.WithCancel(ctx)
 	var guests sync.WaitGroup
@@ -259,7 +289,7 @@ func (d *Daemon) Run(ctx context.Context, beside ...func(context.Context) error)
 	select {
 	case <-ctx.Done():
 	case <-d.downAsked:
-	case err = <-failed:
+	case err = <-d.failed:
 	}
 	stop()
 	guests.Wait()
@@ -269,15 +299,20 @@ func (d *Daemon) Run(ctx context.Context, beside ...func(context.Context) error)
 	return err
 }
 
-func (d *Daemon) serve(b *balancer.Balancer, failed chan<- error) {
+func (d *Daemon) serve(b *balancer.Balancer) {
 	d.wg.Go(func() {
 		if err := b.Serve(); err != nil {
-			select {
-			case failed <- err:
-			default:
-			}
+			d.fail(err)
 		}
 	})
+}
+
+// fail ends Run. The first reason counts.
+func (d *Daemon) fail(err error) {
+	select {
+	case d.failed <- err:
+	default:
+	}
 }
 
 // upkeep keeps alive what has no supervisor of its own.
@@ -297,7 +332,10 @@ func (d *Daemon) upkeep(ctx context.Context) error {
 			d.fill(ctx)
 		}
 		if n%3600 == 0 {
-			if _, err := d.renew(d.opt.Now()); err != nil {
+			d.mu.Lock()
+			renew := d.renew
+			d.mu.Unlock()
+			if _, err := renew(d.opt.Now()); err != nil {
 				d.opt.Log.Error("certificate", "error", err)
 			}
 		}
@@ -358,10 +396,10 @@ func (d *Daemon) Down(ctx context.Context) error {
 	defer d.op.Unlock()
 	d.mu.Lock()
 	d.st.Stable.Instances, d.st.Canary, d.st.Warm = nil, arm{}, arm{}
-	d.st.Stable.Revision = nil
+	d.st.Stable.Revision, d.st.Replacing = nil, false
 	err := d.save()
 	d.mu.Unlock()
-	err = errors.Join(err, d.front.Swap(balancer.Set{}), d.sup.StopAll(ctx), d.database().Stop(ctx))
+	err = errors.Join(err, d.entrance().Swap(balancer.Set{}), d.sup.StopAll(ctx), d.database().Stop(ctx))
 	d.downOnce.Do(func() { close(d.downAsked) })
 	return err
 }

@@ -38,10 +38,12 @@ func (p Paths) Logs() string { return p.dir("logs") }
 // CA is the file with the environment's own authority, for clients.
 func (p Paths) CA() string { return p.dir("certs", "ca.pem") }
 
+// Releases is the folder with the programs that were taken out of releases.
+func (p Paths) Releases() string { return p.dir("releases") }
+
 func (p Paths) stateFile() string { return p.dir("state.json") }
 func (p Paths) instances() string { return p.dir("instances.json") }
 func (p Paths) lockFile() string  { return p.dir("daemon.lock") }
-func (p Paths) releases() string  { return p.dir("releases") }
 
 // Socket is the daemon's admin socket. A unix socket's path may have 107 bytes,
 // and state directories may be deeper than that, so it lives in a short folder

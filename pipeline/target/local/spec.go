@@ -46,7 +46,7 @@ func (d *Daemon) runtime(rev target.Revision) (release.Runtime, string, error) {
 	if err != nil {
 		return rt, "", err
 	}
-	path, err := d.opt.Store.Binary(context.Background(), rev.Release, d.paths.releases())
+	path, err := d.opt.Store.Binary(context.Background(), rev.Release, d.paths.Releases())
 	return rt, path, err
 }
 

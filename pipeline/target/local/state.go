@@ -21,6 +21,8 @@ type state struct {
 	Stable arm   `json:"stable"`
 	Canary arm   `json:"canary"`
 	Warm   arm   `json:"warm"`
+	// Replacing: the canary is no canary, but what Replace has done until now.
+	Replacing bool `json:"replacing,omitempty"`
 	// Environment is the declaration in force: address, certificate, database.
 	Environment *environments.Environment `json:"environment"`
 }

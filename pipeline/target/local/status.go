@@ -70,15 +70,20 @@ func (d *Daemon) fill(ctx context.Context) {
 	known := append(append(slices.Clone(s.Stable.Instances), s.Canary.Instances...), s.Warm.Instances...)
 	live := map[string]bool{}
 	var stray []string
+	d.mu.Lock()
 	for _, in := range d.sup.Instances() {
 		live[in.ID] = true
-		if !slices.Contains(known, in.ID) && in.Ready {
+		if !slices.Contains(known, in.ID) && !d.leaving[in.ID] {
 			stray = append(stray, in.ID)
 		}
 	}
-	if err := d.stop(ctx, stray); err != nil {
-		d.opt.Log.Warn("stop stray instances", "error", err)
-	}
+	d.mu.Unlock()
+	// Whoever must act on the traffic does not wait for their end.
+	d.wg.Go(func() {
+		if err := d.stop(ctx, stray); err != nil && ctx.Err() == nil {
+			d.opt.Log.Warn("stop stray instances", "error", err)
+		}
+	})
 	if s.Stable.Revision == nil {
 		return
 	}
@@ -126,7 +131,7 @@ func (d *Daemon) move(ctx context.Context, rev target.Revision) error {
 	d.front, d.lis = front, l
 	d.swap()
 	d.mu.Unlock()
-	d.serve(front, make(chan error, 1))
+	d.serve(front)
 	d.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 		defer cancel()

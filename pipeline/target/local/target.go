@@ -41,6 +41,7 @@ func (d *Daemon) follow(ready []supervisor.Instance) {
 		d.ready[in.ID] = in
 	}
 	d.swap()
+	d.toldOnce.Do(func() { close(d.told) })
 }
 
 // swap puts the state into effect at the load balancer. The caller holds d.mu.
@@ -168,15 +169,24 @@ func startError(err error) error {
 
 // stop drains instances that have left the traffic, and ends them.
 func (d *Daemon) stop(ctx context.Context, ids []string) error {
+	d.mu.Lock()
+	for _, id := range ids {
+		d.leaving[id] = true
+	}
+	d.mu.Unlock()
 	errs := make(chan error, len(ids))
 	for _, id := range ids {
 		go func() {
 			dctx, cancel := context.WithTimeout(ctx, drainTime)
 			defer cancel()
-			if err := d.front.Drain(dctx, id); err != nil {
+			if err := d.entrance().Drain(dctx, id); err != nil {
 				d.opt.Log.Warn("drain", "instance", id, "error", err)
 			}
-			errs <- d.sup.Stop(ctx, id)
+			err := d.sup.Stop(ctx, id)
+			d.mu.Lock()
+			delete(d.leaving, id)
+			d.mu.Unlock()
+			errs <- err
 		}()
 	}
 	var err error
@@ -210,7 +220,7 @@ func (d *Daemon) StartCanary(ctx context.Context, token int64, rev target.Revisi
 
 // Arms implements target.Target.
 func (d *Daemon) Arms(context.Context) (target.Arms, error) {
-	arms := d.front.Arms()
+	arms := d.entrance().Arms()
 	s := d.snapshot()
 	for _, in := range d.sup.Instances() {
 		if slices.Contains(s.Stable.Instances, in.ID) {
@@ -329,7 +339,7 @@ func (d *Daemon) Replace(ctx context.Context, release string) (int, error) {
 		// What the commit was is not known here, and not needed.
 		rev.Release, rev.Commit = release, ""
 	}
-	if err := d.enter(func(st *state) { st.Canary = arm{Revision: &rev} }); err != nil {
+	if err := d.enter(func(st *state) { st.Canary, st.Replacing = arm{Revision: &rev}, true }); err != nil {
 		return 0, err
 	}
 	old, fresh := s.Stable.Instances, []string(nil)
@@ -338,7 +348,7 @@ func (d *Daemon) Replace(ctx context.Context, release string) (int, error) {
 		ids, err := d.start(ctx, rev, 1)
 		if err != nil {
 			// Half replaced would be two releases at once: back to the old one.
-			undo := d.enter(func(st *state) { st.Stable, st.Canary, st.Weight = s.Stable, arm{}, 0 })
+			undo := d.enter(func(st *state) { st.Stable, st.Canary, st.Weight, st.Replacing = s.Stable, arm{}, 0, false })
 			return n, errors.Join(err, undo, d.stop(context.WithoutCancel(ctx), fresh))
 		}
 		fresh = append(fresh, ids...)
@@ -350,7 +360,7 @@ func (d *Daemon) Replace(ctx context.Context, release string) (int, error) {
 			st.Canary.Instances = slices.Clone(fresh)
 			st.Weight = 100 * len(fresh) / len(old)
 			if n == len(old) {
-				st.Stable, st.Canary, st.Weight = arm{&rev, slices.Clone(fresh)}, arm{}, 0
+				st.Stable, st.Canary, st.Weight, st.Replacing = arm{&rev, slices.Clone(fresh)}, arm{}, 0, false
 			}
 		})
 		if err != nil {

@@ -73,7 +73,7 @@ func under(root string) []string {
 func beDaemon(dir string) int {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	c, err := Open(ctx, Options{Dir: dir, Name: "shop", Path: os.Getenv("PATH"), BinDir: os.Getenv("GATE_TEST_POSTGRES_BIN")})
+	c, err := Open(ctx, Options{Dir: dir, Name: "shop", Path: os.Getenv("PATH"), BinDir: os.Getenv("GATE_POSTGRES_BIN")})
 	if err != nil {
 		fmt.Println("error", err)
 		return 1
@@ -121,7 +121,7 @@ func deadline(t *testing.T) context.Context {
 }
 
 func options(dir string, log *notes) Options {
-	o := Options{Dir: dir, Name: "shop", Path: os.Getenv("PATH"), BinDir: os.Getenv("GATE_TEST_POSTGRES_BIN")}
+	o := Options{Dir: dir, Name: "shop", Path: os.Getenv("PATH"), BinDir: os.Getenv("GATE_POSTGRES_BIN")}
 	if log != nil {
 		o.Log = log
 	}

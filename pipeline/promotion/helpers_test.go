@@ -1,0 +1,284 @@
+package promotion
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/ledger"
+	"github.com/smartcloudops/gate/policies"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// digest is one that looks like a real one and is recognised in a log.
+func digest(c byte) string { return "sha256:" + strings.Repeat(string(c), 64) }
+
+func commitOf(c byte) string { return strings.Repeat(string(c), 40) }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually polls until ok, and fails when that takes unreasonably long.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// declared are a staging and a production as small as they can be.
+func declared() *environments.Declarations {
+	d := time.Millisecond
+	env := func(name, listen string) *environments.Environment {
+		return &environments.Environment{
+			Name: name, Target: "local", Listen: listen, Instances: environments.Instances{Min: 2, Max: 10},
+			TLS:    environments.TLS{Trust: "private", Names: []string{"localhost"}},
+			Config: map[string]string{"LOG_LEVEL": "info"},
+		}
+	}
+	staging, production := env("staging", "127.0.0.1:8443"), env("production", "127.0.0.1:9443")
+	production.Promotion = environments.Promotion{
+		From:   "staging",
+		Canary: &environments.Canary{Weight: 20, MinSamples: 100, Limit: environments.Duration(60 * d)},
+		Soak:   environments.Duration(20 * d),
+	}
+	return &environments.Declarations{
+		App: &environments.App{
+			Name:    "shop",
+			Test:    environments.Command{Command: []string{"go", "test"}},
+			Migrate: &environments.Migrate{Args: []string{"migrate"}},
+			Load:    environments.Load{Users: 50, Endpoints: []environments.Endpoint{{Name: "list", Method: "GET", Path: "/list/${SEQ}", Safe: true}}},
+			Update:  environments.Update{Rate: 50},
+		},
+		Environments: []*environments.Environment{staging, production},
+		Trust:        &environments.Trust{},
+	}
+}
+
+// releaseRecord is what commit c became.
+func releaseRecord(c byte, change ...func(*ReleaseRecord)) *ReleaseRecord {
+	r := &ReleaseRecord{
+		Release: digest(c), Commit: commitOf(c), Subject: "commit " + string(c),
+		SourceDigest: digest('5'), TreeDigest: digest('6'), Declarations: declared(),
+	}
+	for _, f := range change {
+		f(r)
+	}
+	return r
+}
+
+// fakeChecks are the checks that the policies ask for, with keys as simple as
+// they may be.
+func fakeChecks() []checks.Check {
+	release, environment := checks.OfRelease, checks.OfEnvironment
+	source := func(in checks.Input) map[string]string { return map[string]string{"source": in.SourceDigest} }
+	previous := func(in checks.Input) map[string]string { return map[string]string{"previous": in.Previous} }
+	return []checks.Check{
+		{Name: "tests", Criterion: "tests", Version: 1, Scope: release, Parameters: source, Pool: worstTests},
+		{Name: "scan", Criterion: "scan", Version: 1, Scope: release, Parameters: source},
+		{Name: "leaks", Criterion: "scan", Version: 1, Scope: release, Parameters: source},
+		{Name: "config", Criterion: "config", Version: 1, Scope: environment},
+		{Name: "load", Criterion: "load", Version: 1, Scope: release, InEnv: true, Exclusive: true},
+		{Name: "update", Criterion: "update", Version: 1, Scope: release, InEnv: true, Exclusive: true, Parameters: previous},
+		{Name: "tls", Criterion: "tls", Version: 1, Scope: environment, InEnv: true},
+	}
+}
+
+func worstTests(payloads [][]byte) ([]byte, error) {
+	var all checks.TestsPayload
+	for _, b := range payloads {
+		var p checks.TestsPayload
+		if err := json.Unmarshal(b, &p); err != nil {
+			return nil, err
+		}
+		all = checks.TestsPayload{Command: p.Command, ExitCode: max(all.ExitCode, p.ExitCode), Passed: p.Passed, Failed: max(all.Failed, p.Failed)}
+	}
+	return json.Marshal(all)
+}
+
+// payload is one of the check that passes.
+func payload(check, release string, now time.Time) any {
+	figure := func(name string) checks.EndpointFigure {
+		return checks.EndpointFigure{Name: name, Requests: 3000, Succeeded: 3000, SuccessLower: 0.999, P50: 0.01, P95: 0.02, P99: 0.03, Max: 0.1, P95Upper: 0.03, P99Upper: 0.04}
+	}
+	phase := checks.LoadPhase{Seconds: 60, Rate: 50, Endpoints: []checks.EndpointFigure{figure("list")}, All: figure("all")}
+	sound := checks.GeneratorFacts{CPUShare: 0.2}
+	switch check {
+	case "tests":
+		return checks.TestsPayload{Command: []string{"go", "test"}, Passed: 40}
+	case "scan":
+		return checks.ScanPayload{DatabaseDate: now.Add(-time.Hour), Files: 30, Modules: 12}
+	case "leaks":
+		return checks.LeaksPayload{Files: 80}
+	case "config":
+		return checks.ConfigPayload{Environments: []string{"staging", "production"}, Values: 9}
+	case "load":
+		return checks.LoadPayload{Users: 50, ThinkSeconds: 1, LittleLaw: 1, Generator: sound, Closed: phase, Open: phase}
+	case "update":
+		return checks.UpdatePayload{From: digest('0'), To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4, PerInstance: map[string]int{"1": 500, "2": 500}, Generator: sound}
+	case "tls":
+		return checks.TLSPayload{Address: "127.0.0.1:8443", Name: "localhost", Version: "TLS 1.3", MinVersion: "TLS 1.2", ChainValid: true, NameValid: true, PrivateTrust: true, NotAfter: now.Add(60 * 24 * time.Hour), Issuer: "gate"}
+	}
+	panic("no payload for check " + check)
+}
+
+var compiled = sync.OnceValues(func() (*policies.Policies, error) { return policies.New(context.Background(), nil) })
+
+// scene is a ledger in a folder of its own and what works with it, as one
+// process would have them.
+type scene struct {
+	t       testing.TB
+	dir     string
+	key     *ledger.Key
+	ledger  *ledger.Ledger
+	journal *Journal
+	judge   *Judge
+}
+
+func newScene(t testing.TB) *scene {
+	t.Helper()
+	return sceneIn(t, filepath.Join(t.TempDir(), "state"), nil)
+}
+
+// sceneIn is another process on the same state.
+func sceneIn(t testing.TB, dir string, trust *environments.Trust) *scene {
+	t.Helper()
+	key, _, err := ledger.LoadOrCreateKey(filepath.Join(dir, "key"))
+	must(t, err)
+	return sceneOf(t, dir, key, trust)
+}
+
+// sceneOf is another one who signs with a key of his own.
+func sceneOf(t testing.TB, dir string, key *ledger.Key, trust *environments.Trust) *scene {
+	t.Helper()
+	l, err := ledger.Open(t.Context(), ledger.Options{Dir: dir, App: "shop", Signer: key, Trust: trust, Now: time.Now})
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	p, err := compiled()
+	must(t, err)
+	return &scene{
+		t: t, dir: dir, key: key, ledger: l, journal: &Journal{Ledger: l, Now: time.Now},
+		judge: &Judge{Policies: p, Checks: fakeChecks(), Trusted: l.TrustedFor, Now: time.Now},
+	}
+}
+
+func (s *scene) view() *View {
+	s.t.Helper()
+	v, err := s.journal.View(context.Background())
+	must(s.t, err)
+	return v
+}
+
+// release records a release and all evidence that it needs for every stage.
+func (s *scene) release(r *ReleaseRecord) string {
+	s.t.Helper()
+	d, err := s.journal.Release(s.t.Context(), r)
+	must(s.t, err)
+	s.prove(r)
+	return d
+}
+
+// prove records evidence that passes, for each environment.
+func (s *scene) prove(r *ReleaseRecord) {
+	s.t.Helper()
+	for _, e := range proof(s.t, s.judge, s.view(), r) {
+		_, err := s.journal.Evidence(s.t.Context(), e)
+		must(s.t, err)
+	}
+}
+
+// measured is evidence that c found p.
+func measured(c checks.Check, in checks.Input, p any) checks.Evidence {
+	now := time.Now().UTC()
+	return checks.Taken{Measurement: checks.Measurement{Status: checks.Completed, Payload: p}, Started: now, Finished: now}.Evidence(c, in)
+}
+
+// ask writes a request for the release that commit c became.
+func (s *scene) ask(environment string, c byte, change ...func(*Request)) string {
+	s.t.Helper()
+	r := Request{Environment: environment, Release: digest(c), Commit: commitOf(c), By: "ann@example.org"}
+	for _, f := range change {
+		f(&r)
+	}
+	id, err := s.journal.Request(s.t.Context(), r)
+	must(s.t, err)
+	return id
+}
+
+func back(r *Request) { r.Rollback = true }
+
+// engine carries out requests for the environment on the target.
+func (s *scene) engine(environment string, t *fake) *Engine {
+	return &Engine{
+		Environment: environment, Journal: s.journal, Judge: s.judge, Target: t,
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now, Tick: 5 * time.Millisecond,
+	}
+}
+
+// run runs the engine until the returned function is called, which waits.
+func (s *scene) run(e *Engine) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- e.Run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				s.t.Errorf("the engine ended with %v", err)
+			}
+		})
+	}
+	s.t.Cleanup(stop)
+	return stop
+}
+
+// settled waits until the request has been consumed.
+func (s *scene) settled(environment, id string) Transition {
+	s.t.Helper()
+	var t *Transition
+	eventually(s.t, fmt.Sprintf("request %.12s in %s ends", id, environment), func() bool {
+		t = s.view().Environment(environment).Consumed[id]
+		return t != nil
+	})
+	return *t
+}
+
+// copyFolder makes a second world of a first one.
+func copyFolder(t testing.TB, from, to string) {
+	t.Helper()
+	must(t, os.CopyFS(to, os.DirFS(from)))
+	must(t, filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		return os.Chmod(filepath.Join(to, rel), info.Mode().Perm())
+	}))
+}

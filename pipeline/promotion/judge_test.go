@@ -1,0 +1,387 @@
+package promotion
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/target"
+	"github.com/smartcloudops/gate/policies"
+)
+
+var stages = []policies.Stage{policies.Admission, policies.Readiness, policies.Promotion, policies.Serving}
+
+// where says in which environment a stage decides.
+func where(stage policies.Stage) string {
+	if stage == policies.Promotion || stage == policies.Serving {
+		return "production"
+	}
+	return "staging"
+}
+
+// sheet is a view that holds the given evidence, without a ledger.
+func sheet(t testing.TB, evidence ...checks.Evidence) *View {
+	t.Helper()
+	l := &log{t: t}
+	l.release('a')
+	for _, e := range evidence {
+		l.add(checks.EvidenceType, e, anybody)
+	}
+	return l.fold()
+}
+
+func newJudge(t testing.TB) *Judge {
+	t.Helper()
+	p, err := compiled()
+	must(t, err)
+	return &Judge{Policies: p, Checks: fakeChecks(), Now: time.Now, Trusted: func([]string, string, string) bool { return true }}
+}
+
+// proof is all evidence that a release needs, for every stage, each key once.
+func proof(t testing.TB, j *Judge, v *View, r *ReleaseRecord) []checks.Evidence {
+	t.Helper()
+	var all []checks.Evidence
+	seen := map[string]bool{}
+	for _, e := range r.Declarations.Environments {
+		in, err := j.Input(v, r, e.Name)
+		must(t, err)
+		for _, c := range j.Checks {
+			if ev := measured(c, in, payload(c.Name, r.Release, time.Now())); !seen[ev.Key] {
+				seen[ev.Key] = true
+				all = append(all, ev)
+			}
+		}
+	}
+	return all
+}
+
+func decide(t testing.TB, j *Judge, v *View, r *ReleaseRecord, stage policies.Stage) DecisionRecord {
+	t.Helper()
+	d, err := j.Decide(t.Context(), v, r, where(stage), stage)
+	must(t, err)
+	return d
+}
+
+func criterion(t testing.TB, d DecisionRecord, id string) policies.Criterion {
+	t.Helper()
+	i := slices.IndexFunc(d.Decision.Criteria, func(c policies.Criterion) bool { return c.ID == id })
+	if i < 0 {
+		t.Fatalf("the decision has no criterion %s", id)
+	}
+	return d.Decision.Criteria[i]
+}
+
+func TestDecide(t *testing.T) {
+	j, r := newJudge(t), releaseRecord('a')
+	all := proof(t, j, NewView(), r)
+	for _, stage := range stages {
+		t.Run(string(stage), func(t *testing.T) {
+			d := decide(t, j, sheet(t, all...), r, stage)
+			if d.Decision.Verdict != policies.Pass {
+				t.Fatalf("with all evidence: %s: %s", d.Decision.Verdict, Unmet(d.Decision))
+			}
+			if d.Decision.Release != r.Release || d.Decision.Environment != where(stage) || d.Input.Commit != r.Commit {
+				t.Errorf("the decision is about %s in %s", d.Decision.Release, d.Decision.Environment)
+			}
+			if d := decide(t, j, sheet(t), r, stage); d.Decision.Verdict.Promotes() {
+				t.Errorf("without any evidence: %s", d.Decision.Verdict)
+			}
+			dirty := *r
+			dirty.Dirty = true
+			want := policies.Warn
+			if stage == policies.Promotion || stage == policies.Serving {
+				want = policies.Fail
+			}
+			if d := decide(t, j, sheet(t, all...), &dirty, stage); d.Decision.Verdict != want {
+				t.Errorf("from a dirty tree: %s, want %s", d.Decision.Verdict, want)
+			}
+			// Each piece of evidence that counts is needed: without it, nothing.
+			for _, name := range []string{"tests", "scan", "leaks", "config", "load", "update", "tls"} {
+				rest := slices.DeleteFunc(slices.Clone(all), func(e checks.Evidence) bool { return e.Check == name })
+				needed := stage != policies.Admission || !slices.Contains([]string{"load", "update", "tls"}, name)
+				if d := decide(t, j, sheet(t, rest...), r, stage); d.Decision.Verdict.Promotes() == needed {
+					t.Errorf("without %s: %s", name, d.Decision.Verdict)
+				}
+			}
+		})
+	}
+}
+
+// TestDecideAcceptsNothingElse: evidence that looks nearly right never counts.
+func TestDecideAcceptsNothingElse(t *testing.T) {
+	j, r := newJudge(t), releaseRecord('a')
+	all := proof(t, j, NewView(), r)
+	other := releaseRecord('b')
+	for name, spoil := range map[string]func(e *checks.Evidence){
+		"of another key":         func(e *checks.Evidence) { e.Key = digest('9') },
+		"of another version":     func(e *checks.Evidence) { e.Version++ },
+		"about another release":  func(e *checks.Evidence) { e.Subject.Digest = other.Release },
+		"of another scope":       func(e *checks.Evidence) { e.Subject.Scope = checks.OfService },
+		"by code of the change":  func(e *checks.Evidence) { e.Trust = checks.TrustChange },
+		"from another place":     func(e *checks.Evidence) { e.Environment = "elsewhere" },
+		"too old":                func(e *checks.Evidence) { e.Finished = e.Finished.Add(-365 * 24 * time.Hour) },
+		"from the future":        func(e *checks.Evidence) { e.Finished = e.Finished.Add(time.Hour) },
+		"broken":                 func(e *checks.Evidence) { e.Status, e.Payload = checks.Errored, nil },
+		"not available":          func(e *checks.Evidence) { e.Status, e.Payload = checks.Unavailable, nil },
+		"by an unsound meter":    func(e *checks.Evidence) { e.Status = checks.Invalid },
+		"not applicable":         func(e *checks.Evidence) { e.Status, e.Reason = checks.NotApplicable, "bootstrap" },
+		"without a payload":      func(e *checks.Evidence) { e.Payload = nil },
+		"with an empty payload":  func(e *checks.Evidence) { e.Payload = json.RawMessage(`{}`) },
+		"with another's payload": func(e *checks.Evidence) { e.Payload = json.RawMessage(`{"colour":"green"}`) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, stage := range stages {
+				spoilt := slices.Clone(all)
+				for i := range spoilt {
+					if spoilt[i].Check == "tests" {
+						spoil(&spoilt[i])
+					}
+				}
+				if d := decide(t, j, sheet(t, spoilt...), r, stage); d.Decision.Verdict.Promotes() {
+					t.Errorf("%s: %s", stage, d.Decision.Verdict)
+				}
+			}
+		})
+	}
+	t.Run("by a stranger", func(t *testing.T) {
+		j := newJudge(t)
+		j.Trusted = func([]string, string, string) bool { return false }
+		for _, stage := range stages {
+			if d := decide(t, j, sheet(t, all...), r, stage); d.Decision.Verdict.Promotes() {
+				t.Errorf("%s: %s", stage, d.Decision.Verdict)
+			}
+		}
+	})
+	t.Run("about another release's readiness", func(t *testing.T) {
+		for _, stage := range stages {
+			if d := decide(t, j, sheet(t, proof(t, j, NewView(), other)...), r, stage); d.Decision.Verdict.Promotes() {
+				t.Errorf("%s: %s", stage, d.Decision.Verdict)
+			}
+		}
+	})
+}
+
+// TestDecideWhere: what is about the environment itself is asked of it, what is
+// about the release of the environment where it proved itself.
+func TestDecideWhere(t *testing.T) {
+	j, r := newJudge(t), releaseRecord('a')
+	all := proof(t, j, NewView(), r)
+	in := func(environment string) func(checks.Evidence) bool {
+		return func(e checks.Evidence) bool { return e.Environment == environment }
+	}
+	onlyStaging := slices.DeleteFunc(slices.Clone(all), in("production"))
+	onlyProduction := slices.DeleteFunc(slices.Clone(all), in("staging"))
+	for _, c := range []struct {
+		stage    policies.Stage
+		evidence []checks.Evidence
+		lacks    []string
+	}{
+		{policies.Readiness, onlyStaging, nil},
+		{policies.Readiness, onlyProduction, []string{"config", "load", "update", "tls"}},
+		{policies.Promotion, onlyStaging, []string{"config"}},
+		{policies.Promotion, onlyProduction, []string{"load", "update", "tls"}},
+		{policies.Serving, onlyStaging, []string{"config", "tls"}},
+		{policies.Serving, onlyProduction, []string{"load", "update"}},
+	} {
+		d := decide(t, j, sheet(t, c.evidence...), r, c.stage)
+		var lacks []string
+		for _, x := range d.Decision.Criteria {
+			if !x.Verdict.Promotes() {
+				lacks = append(lacks, x.ID)
+			}
+		}
+		if !slices.Equal(lacks, c.lacks) {
+			t.Errorf("%s: %v are not met, want %v", c.stage, lacks, c.lacks)
+		}
+	}
+}
+
+// TestDecideUpdateIsFromWhatServesNow: an update that was proved from another
+// predecessor does not count once production has moved.
+func TestDecideUpdateIsFromWhatServesNow(t *testing.T) {
+	j, r := newJudge(t), releaseRecord('a')
+	all := proof(t, j, NewView(), r)
+	l := &log{t: t}
+	l.release('a')
+	for _, e := range all {
+		l.add(checks.EvidenceType, e, anybody)
+	}
+	l.promotion("r1", l.release('b'), 'b', Succeeded)
+	d := decide(t, j, l.fold(), r, policies.Promotion)
+	if c := criterion(t, d, "update"); c.Verdict.Promotes() {
+		t.Errorf("update: %s: %s", c.Verdict, c.Got)
+	}
+	if c := criterion(t, d, "load"); c.Verdict != policies.Pass {
+		t.Errorf("load: %s: %s", c.Verdict, c.Why)
+	}
+}
+
+func TestDecideBootstrap(t *testing.T) {
+	j, r := newJudge(t), releaseRecord('a')
+	l := &log{t: t}
+	a := l.release('a')
+	if d := decide(t, j, l.fold(), r, policies.Promotion); !d.Input.Bootstrap {
+		t.Error("an environment without a history is not taken for new")
+	}
+	l.promotion("r1", a, 'a', RolledBack)
+	if d := decide(t, j, l.fold(), r, policies.Promotion); !d.Input.Bootstrap {
+		t.Error("nothing was accepted yet")
+	}
+	l.promotion("r2", a, 'a', Succeeded)
+	if d := decide(t, j, l.fold(), r, policies.Promotion); d.Input.Bootstrap {
+		t.Error("an environment is taken for new twice")
+	}
+}
+
+func TestDecideNeedsDeclarations(t *testing.T) {
+	j := newJudge(t)
+	r := releaseRecord('a', func(r *ReleaseRecord) { r.Declarations.Environments = r.Declarations.Environments[:1] })
+	if _, err := j.Decide(t.Context(), sheet(t), r, "production", policies.Promotion); err == nil || !strings.Contains(err.Error(), "does not declare the environment production") {
+		t.Errorf("got %v", err)
+	}
+	r = releaseRecord('a', func(r *ReleaseRecord) {
+		r.Declarations.Environment("production").Thresholds = map[string]map[string]any{"load": {"p95": 1}}
+	})
+	if _, err := j.Decide(t.Context(), sheet(t), r, "production", policies.Promotion); err == nil {
+		t.Error("a threshold that does not exist is passed over")
+	}
+}
+
+func TestRecordsPool(t *testing.T) {
+	j, r := newJudge(t), releaseRecord('a')
+	now := time.Now()
+	in, err := j.Input(sheet(t), r, "staging")
+	must(t, err)
+	tests := j.Checks[0]
+	run := func(age time.Duration, failed int, change ...func(*checks.Evidence)) checks.Evidence {
+		e := measured(tests, in, checks.TestsPayload{Command: []string{"go"}, Passed: 40, Failed: failed})
+		e.Finished = now.Add(-age)
+		for _, f := range change {
+			f(&e)
+		}
+		return e
+	}
+	broke := func(e *checks.Evidence) { e.Status, e.Payload = checks.Errored, nil }
+	change := func(e *checks.Evidence) { e.Trust = checks.TrustChange }
+	stranger := func(e *checks.Evidence) { e.Reason = "stranger" }
+
+	l := &log{t: t}
+	for i, e := range []checks.Evidence{run(time.Hour, 2), run(50*time.Minute, 9, broke), run(40*time.Minute, 7, change), run(30*time.Minute, 8, stranger), run(time.Minute, 0)} {
+		l.add(checks.EvidenceType, e, anybody)
+		if i == 3 {
+			l.items[3].Signers = []string{"stranger"}
+		}
+	}
+	j.Trusted = func(signers []string, action, _ string) bool {
+		return action == "measure" && !slices.Contains(signers, "stranger")
+	}
+	records, err := j.Records(l.fold(), tests, in, now)
+	must(t, err)
+	if len(records) != 4 {
+		t.Fatalf("%d records, want the pooled one and three that don't count", len(records))
+	}
+	pooled := records[3]
+	var p checks.TestsPayload
+	must(t, json.Unmarshal(pooled.Payload, &p))
+	if pooled.Runs != 2 || len(pooled.Digests) != 2 || p.Failed != 2 {
+		t.Errorf("pooled %d runs %v with %d failed, want the two that count, with the worst: nobody retries until green", pooled.Runs, pooled.Digests, p.Failed)
+	}
+	if math.Abs(pooled.AgeSeconds-60) > 1 || !pooled.Trusted || pooled.Status != "completed" {
+		t.Errorf("pooled: %+v", pooled)
+	}
+	for _, x := range records[:3] {
+		if x.Runs != 1 || x.Trusted && x.Trust == "base" && x.Status == "completed" {
+			t.Errorf("not pooled, and yet it would count: %+v", x)
+		}
+	}
+
+	// One that can't pool is no way around a failure.
+	tests.Pool = nil
+	if _, err := j.Records(l.fold(), tests, in, now); err == nil {
+		t.Error("two runs that can't be pooled are one")
+	}
+	tests.Pool = func([][]byte) ([]byte, error) { return nil, json.Unmarshal([]byte("["), new(int)) }
+	if _, err := j.Records(l.fold(), tests, in, now); err == nil {
+		t.Error("a pool that broke is passed over")
+	}
+}
+
+// TestRetriesDontHelp: a failed run stays, however often it is measured anew.
+func TestRetriesDontHelp(t *testing.T) {
+	j, r := newJudge(t), releaseRecord('a')
+	all := proof(t, j, NewView(), r)
+	bad := all[slices.IndexFunc(all, func(e checks.Evidence) bool { return e.Check == "tests" })]
+	bad.Payload = json.RawMessage(`{"command":["go"],"exit_code":1,"passed":39,"failed":1,"skipped":0}`)
+	d := decide(t, j, sheet(t, append([]checks.Evidence{bad}, all...)...), r, policies.Admission)
+	if c := criterion(t, d, "tests"); c.Verdict != policies.Fail || len(c.Evidence) != 2 {
+		t.Errorf("tests: %s by %d runs, want fail by both", c.Verdict, len(c.Evidence))
+	}
+}
+
+func TestCompare(t *testing.T) {
+	j, r := newJudge(t), releaseRecord('a')
+	arms := func(stable, canary int64, errors int64, change ...func(*target.Arms)) target.Arms {
+		a := target.Arms{
+			Since:  time.Now(),
+			Stable: target.Arm{Release: digest('b'), Requests: stable, P95: 0.1},
+			Canary: target.Arm{Release: r.Release, Requests: canary, Errors: errors, P95: 0.1},
+		}
+		for _, f := range change {
+			f(&a)
+		}
+		return a
+	}
+	for name, c := range map[string]struct {
+		arms target.Arms
+		want policies.Verdict
+	}{
+		"as good":                {arms(3000, 3000, 0), policies.Pass},
+		"worse":                  {arms(3000, 3000, 300), policies.Fail},
+		"too few":                {arms(3000, 99, 0), policies.Inconclusive},
+		"as many as declared":    {arms(100, 100, 0), policies.Pass},
+		"nothing at all":         {arms(0, 0, 0), policies.Inconclusive},
+		"slow":                   {arms(3000, 3000, 0, func(a *target.Arms) { a.Canary.P95 = 1 }), policies.Fail},
+		"restarted":              {arms(3000, 5, 0, func(a *target.Arms) { a.Canary.Restarts = 1 }), policies.Fail},
+		"another release's":      {arms(3000, 3000, 0, func(a *target.Arms) { a.Canary.Release = digest('c') }), policies.Error},
+		"more errors than calls": {arms(3000, 100, 101), policies.Fail},
+		"no figures":             {target.Arms{}, policies.Error},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, err := j.Compare(t.Context(), r, "production", c.arms)
+			must(t, err)
+			if d.Decision.Verdict != c.want {
+				t.Errorf("%s: %s, want %s", d.Decision.Verdict, Unmet(d.Decision), c.want)
+			}
+			if len(d.Decision.Criteria[0].Evidence) != 1 {
+				t.Error("the figures are not cited")
+			}
+		})
+	}
+	nan := arms(3000, 3000, 0, func(a *target.Arms) { a.Canary.P95 = math.NaN() })
+	if d, err := j.Compare(t.Context(), r, "production", nan); err == nil {
+		t.Errorf("figures that are no numbers: %s", d.Decision.Verdict)
+	}
+	for _, environment := range []string{"staging", "nowhere"} {
+		if _, err := j.Compare(t.Context(), r, environment, arms(3000, 3000, 0)); err == nil {
+			t.Errorf("%s declares no canary, and one was judged", environment)
+		}
+	}
+}
+
+func TestStages(t *testing.T) {
+	d := declared()
+	if StageFor(d.Environment("staging")) != policies.Admission || StageFor(d.Environment("production")) != policies.Promotion {
+		t.Error("the first environment asks for admission, the next one for promotion")
+	}
+	if got := replacedIn(d, "staging"); got != "production" {
+		t.Errorf("an update proved in staging is about %s, want production", got)
+	}
+	if got := replacedIn(&environments.Declarations{Environments: d.Environments[:1]}, "staging"); got != "staging" {
+		t.Errorf("where there is no next one it is about %s", got)
+	}
+}
