@@ -149,7 +149,7 @@ func (v *vulnReport) findings(source string) (reachable, imported map[string]Fin
 		symbol, entry := m.Trace[0], m.Trace[len(m.Trace)-1]
 		f := Finding{
 			Tool: "govulncheck", Rule: m.OSV, Severity: "low",
-			Message: strings.TrimSuffix(symbol.Module+"@"+symbol.Version, "@") + ": " + v.summaries[m.OSV],
+			Message: m.OSV + " in " + strings.TrimSuffix(symbol.Module+"@"+symbol.Version, "@") + ": " + v.summaries[m.OSV],
 		}
 		switch {
 		case m.FixedVersion == "":
