@@ -120,6 +120,9 @@ func (t Taken) Evidence(c Check, in Input) Evidence {
 			e.Status, e.Reason, e.Payload = Errored, fmt.Sprintf("payload: %v", err), nil
 		}
 	}
+	if string(e.Payload) == "null" {
+		e.Payload = nil // a pointer, map or slice that was never made
+	}
 	if e.Status == Completed && len(e.Payload) == 0 {
 		e.Status, e.Reason = Errored, "completed without a payload"
 	}

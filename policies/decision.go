@@ -4,6 +4,7 @@ package policies
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -67,6 +68,23 @@ type Criterion struct {
 	Evidence []string `json:"evidence"` // digests of the statements behind it
 	Why      string   `json:"why"`
 	Next     string   `json:"next"`
+}
+
+// Of is d about some criteria alone, with the worst of their verdicts; error
+// when none of them was judged. It is no decision any more, and has no id.
+func (d Decision) Of(criteria []string) Decision {
+	all, rank := d.Criteria, len(verdicts)
+	d.ID, d.Criteria, d.Verdict = "", []Criterion{}, Error
+	for _, c := range all {
+		if slices.Contains(criteria, c.ID) {
+			d.Criteria = append(d.Criteria, c)
+			rank = min(rank, slices.Index(verdicts, c.Verdict))
+		}
+	}
+	if rank >= 0 && rank < len(verdicts) {
+		d.Verdict = verdicts[rank]
+	}
+	return d
 }
 
 // Input is what a policy sees. It is kept with the decision, so that the

@@ -592,3 +592,22 @@ func TestEngineEndsWithItsContext(t *testing.T) {
 		t.Error("an interrupted promotion was ended, and nobody has withdrawn it")
 	}
 }
+
+// TestResumeKeepsTheReason: killed between a withdrawal and the end of its
+// promotion, why it was withdrawn is not forgotten.
+func TestResumeKeepsTheReason(t *testing.T) {
+	s := newStage(t)
+	from := s.serves('a')
+	record := s.release(releaseRecord('b'))
+	tr := Transition{Request: s.ask("production", 'b'), Kind: Promote, Environment: "production", Record: record, Release: digest('b'), From: from}
+	token, err := s.engine.begin(t.Context(), &tr)
+	must(t, err)
+	tr.Token = token
+	for _, step := range []Step{Complete, Soak, Withdraw} {
+		must(t, s.engine.record(t.Context(), &tr, step, "2 of its instances ended"))
+	}
+	s.run(s.engine)
+	s.expect(s.settled("production", tr.Request), RolledBack, CodeRolledBack, "2 of its instances ended")
+	s.called("withdraw")
+	s.sound(digest('a'))
+}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/smartcloudops/gate/pipeline/target"
+	"github.com/smartcloudops/gate/pipeline/target/conformance"
 )
 
 // call is one command that the target was given.
@@ -36,12 +38,14 @@ type fake struct {
 	calls   []call
 	serving []string // every release that was ever stable, in order
 
-	fail     map[string]error    // command → what it fails with
-	crashing map[string]bool     // releases whose instances end under all traffic
-	samples  map[string][2]int64 // release → requests and errors as a canary
-	before   func(op string)     // called before a command has its effect
-	after    func(op string)     // and after
-	probed   map[string]int      // arm → synthetic requests
+	fail                  map[string]error    // command → what it fails with
+	crashing              map[string]bool     // releases whose instances end under all traffic
+	samples               map[string][2]int64 // release → requests and errors as a canary
+	before                func(op string)     // called before a command has its effect
+	after                 func(op string)     // and after
+	unready, unmigratable string              // releases
+
+	probed map[string]int // arm → synthetic requests
 }
 
 func newFake(environment string) *fake {
@@ -109,6 +113,9 @@ func (f *fake) serve(r *target.Revision) {
 
 func (f *fake) Migrate(ctx context.Context, token int64, rev target.Revision) error {
 	return f.command(ctx, "migrate", token, &rev, func() error {
+		if rev.Release == f.unmigratable {
+			return target.ErrMigration
+		}
 		f.migrated[rev.Release]++
 		return nil
 	})
@@ -116,6 +123,9 @@ func (f *fake) Migrate(ctx context.Context, token int64, rev target.Revision) er
 
 func (f *fake) StartCanary(ctx context.Context, token int64, rev target.Revision, weight int) error {
 	return f.command(ctx, "canary", token, &rev, func() error {
+		if rev.Release == f.unready {
+			return target.ErrNotReady
+		}
 		f.canary, f.weight = &rev, weight
 		return nil
 	})
@@ -125,6 +135,9 @@ func (f *fake) Complete(ctx context.Context, token int64, rev target.Revision) e
 	return f.command(ctx, "complete", token, &rev, func() error {
 		if id(f.stable) == rev.ID() {
 			return nil
+		}
+		if rev.Release == f.unready {
+			return target.ErrNotReady
 		}
 		f.warm, f.canary, f.weight = f.stable, nil, 0
 		f.serve(&rev)
@@ -165,8 +178,23 @@ func (f *fake) Status(ctx context.Context) (target.Status, error) {
 	return target.Status{
 		Environment: f.environment, Revision: id(f.stable), Stable: released(f.stable), Canary: released(f.canary),
 		Warm: released(f.warm), Weight: f.weight, Token: f.token, Restarts: f.restarts,
-		Empty: !f.notEmpty && len(f.migrated) == 0,
+		Instances: slices.Concat(instances("stable", f.stable), instances("canary", f.canary), instances("warm", f.warm)),
+		Empty:     !f.notEmpty && len(f.migrated) == 0,
 	}, nil
+}
+
+func instances(role string, r *target.Revision) (out []target.Instance) {
+	if r == nil {
+		return nil
+	}
+	n := r.Environment.Instances.Min
+	if role == "canary" {
+		n = 1
+	}
+	for i := range n {
+		out = append(out, target.Instance{ID: fmt.Sprintf("%.12s-%d", r.Release, i), Release: r.Release, Role: role, Health: target.Healthy})
+	}
+	return out
 }
 
 func (f *fake) Arms(ctx context.Context) (target.Arms, error) {
@@ -201,6 +229,16 @@ func (f *fake) Probe(ctx context.Context, arm, method, path, body string, header
 		return errors.New("not what was declared")
 	}
 	return nil
+}
+
+// TestFakeConforms: what the other tests prove on the fake holds for targets.
+func TestFakeConforms(t *testing.T) {
+	rev := func(c byte) target.Revision { return releaseRecord(c).Revision("production") }
+	conformance.Run(t, func(*testing.T) target.Target {
+		f := newFake("production")
+		f.unready, f.unmigratable = digest('c'), digest('d')
+		return f
+	}, conformance.Releases{First: rev('a'), Second: rev('b'), Unready: rev('c'), Unmigratable: rev('d')})
 }
 
 // ops are the commands so far, in order.

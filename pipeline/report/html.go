@@ -19,7 +19,7 @@ import (
 var htmlText string
 
 var htmlTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"short": short, "stamp": stamp, "seconds": seconds, "plain": plain, "ms": milliseconds, "pct": percent,
+	"short": short, "stamp": stamp, "seconds": seconds, "ms": milliseconds, "pct": percent, "round": func(share float64) string { return fmt.Sprintf("%.0f%%", 100*share) },
 	"class": classOf, "place": placeOf, "counts": counts, "words": func(s any) string { return words(fmt.Sprint(s)) },
 	"figures": figuresOf, "all": figuresIn, "tools": toolsOf,
 	"share": func(n, of int64) string {
@@ -30,8 +30,8 @@ var htmlTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 	},
 }).Parse(htmlText))
 
-// plain is clean for text that keeps its lines: nothing in it may turn around
-// or hide what stands beside it.
+// plain is clean for a whole page, which keeps its lines: what escaping leaves
+// could still turn around or hide what stands beside it.
 func plain(s string) string {
 	lines := strings.Split(s, "\n")
 	for i := range lines {
@@ -122,7 +122,12 @@ func HTML(w io.Writer, r *run.Result) error {
 		}
 	}
 	slices.SortStableFunc(p.Findings, func(a, b checks.Finding) int { return rank(a.Severity) - rank(b.Severity) })
-	if err := htmlTemplate.Execute(w, p); err != nil {
+	var b strings.Builder
+	err := htmlTemplate.Execute(&b, p)
+	if err == nil {
+		_, err = io.WriteString(w, plain(b.String()))
+	}
+	if err != nil {
 		return fmt.Errorf("write HTML: %w", err)
 	}
 	return nil
@@ -154,7 +159,7 @@ func phasePages(id string, x checks.LoadPayload, limit float64) []phasePage {
 	for _, ph := range phases(x) {
 		var all []distribution
 		for _, e := range ph.Endpoints {
-			if d, ok := distributionOf(plain(e.Name), e); ok {
+			if d, ok := distributionOf(e.Name, e); ok {
 				all = append(all, d)
 			}
 		}
@@ -164,8 +169,8 @@ func phasePages(id string, x checks.LoadPayload, limit float64) []phasePage {
 		id := id + "-" + ph.name
 		out = append(out, phasePage{
 			Title: ph.title, Phase: ph.LoadPhase,
-			Timeline:  timeline(id+"-time", ph.title, ph.Timeline),
-			Endpoints: percentiles(id+"-endpoints", ph.title+": latency by percentile of each endpoint", all, limit),
+			Timeline:  timeline(id+"-time", ph.name+" model", ph.Timeline),
+			Endpoints: percentiles(id+"-endpoints", "Latency by percentile of each endpoint, "+ph.name+" model", all, limit),
 		})
 	}
 	return out

@@ -38,12 +38,10 @@ type element struct {
 	path       string
 }
 
-// elements reads the page strictly, but for the elements that HTML never closes
-// and boolean attributes: what is not well-formed is an error.
+// elements reads the page strictly: what is not well-formed is an error.
 func elements(t testing.TB, page string) []element {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader(page))
-	d.AutoClose, d.Entity, d.Strict = []string{"meta", "br"}, xml.HTMLEntity, true
 	var out []element
 	var open []int
 	for {

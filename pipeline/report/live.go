@@ -13,14 +13,13 @@ import (
 	"github.com/smartcloudops/gate/pipeline/run"
 )
 
-// planned announces a step before anything has begun, with its estimate: only
-// so can be said how much is left in all.
-const planned run.EventKind = "planned"
-
 const nameWidth = 28 // the names of steps, "check update production"
 
 // Live shows a run as it goes: on a terminal what runs now, for how long, and
 // about how much is left; in a pipe one plain line an event.
+//
+// On a terminal only its own goroutine writes: one that stands still, as after
+// Ctrl-S, must not hold up what is being measured.
 type Live struct {
 	w     io.Writer
 	size  func() (width, height int) // nil: w is no terminal
@@ -30,12 +29,14 @@ type Live struct {
 	mu      sync.Mutex
 	running []*liveStep
 	ahead   []*liveStep // planned and not begun
-	drawn   []int       // widths of the lines on the screen that the next drawing replaces
+	stays   []string    // lines that the next drawing leaves on the screen
+	drawn   []int       // widths of the lines that it takes away
 	closed  bool
 
 	once sync.Once
+	wake chan struct{}
 	stop chan struct{}
-	done chan struct{} // nil: nothing draws by itself
+	done chan struct{}
 }
 
 type liveStep struct {
@@ -58,13 +59,15 @@ func NewLive(w io.Writer, quiet bool) *Live {
 	return newLive(w, quiet, size, time.Now, time.NewTicker(200*time.Millisecond).C)
 }
 
-// newLive redraws whenever ticks says so.
+// newLive draws on what has a size, whenever something is told and whenever
+// ticks says so.
 func newLive(w io.Writer, quiet bool, size func() (int, int), now func() time.Time, ticks <-chan time.Time) *Live {
-	l := &Live{w: w, size: size, now: now, quiet: quiet, stop: make(chan struct{})}
-	if ticks != nil {
-		l.done = make(chan struct{})
-		go l.redraw(ticks)
+	l := &Live{w: w, size: size, now: now, quiet: quiet, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	if size == nil {
+		close(l.done)
+		return l
 	}
+	go l.redraw(ticks)
 	return l
 }
 
@@ -75,10 +78,9 @@ func (l *Live) redraw(ticks <-chan time.Time) {
 		case <-l.stop:
 			return
 		case <-ticks:
-			l.mu.Lock()
-			l.show("")
-			l.mu.Unlock()
+		case <-l.wake:
 		}
+		l.show()
 	}
 }
 
@@ -90,8 +92,19 @@ func (l *Live) Tell(e run.Event) {
 	if l.quiet && e.Kind != run.Failed {
 		return
 	}
-	if line != "" || l.terminal() {
-		l.show(line)
+	if !l.terminal() {
+		if line != "" {
+			// Nothing can be done about a reader that has gone; the run goes on.
+			_, _ = io.WriteString(l.w, line+"\n")
+		}
+		return
+	}
+	if line != "" {
+		l.stays = append(l.stays, line)
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default: // it will draw anyway
 	}
 }
 
@@ -103,17 +116,37 @@ func (l *Live) Say(step, note string) {
 // Close takes away what is drawn, and ends the drawing. What is told afterwards
 // is written as into a pipe.
 func (l *Live) Close() {
-	l.once.Do(func() { close(l.stop) })
-	if l.done != nil {
+	l.once.Do(func() {
+		close(l.stop)
 		<-l.done
-	}
+		if l.size != nil {
+			l.mu.Lock()
+			l.running, l.ahead = nil, nil
+			l.mu.Unlock()
+			l.show()
+		}
+		l.mu.Lock()
+		l.closed = true
+		l.mu.Unlock()
+	})
+}
+
+// show replaces what is drawn by the lines that stay and by what runs now. It
+// writes once, so that nothing flickers, and not under the lock. One goroutine
+// calls it at a time.
+func (l *Live) show() {
+	var b strings.Builder
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.closed && l.terminal() {
-		l.running, l.ahead = nil, nil
-		l.show("")
+	l.erase(&b)
+	for _, line := range l.stays {
+		b.WriteString(line + "\n")
 	}
-	l.closed = true
+	l.stays = nil
+	l.draw(&b)
+	l.mu.Unlock()
+	if b.Len() > 0 {
+		_, _ = io.WriteString(l.w, b.String())
+	}
 }
 
 // terminal says whether lines can be replaced. The caller holds l.mu, as for
@@ -124,7 +157,7 @@ func (l *Live) terminal() bool { return l.size != nil && !l.closed }
 // screen, or in the pipe.
 func (l *Live) take(e run.Event) string {
 	switch e.Kind {
-	case planned:
+	case run.Planned:
 		l.ahead = append(l.ahead, &liveStep{name: e.Step, estimate: e.Estimate})
 	case run.Started:
 		remove(&l.ahead, e.Step)
@@ -176,23 +209,6 @@ func remove(all *[]*liveStep, name string) *liveStep {
 func entry(step, text string) string {
 	step = clean(step)
 	return step + strings.Repeat(" ", max(nameWidth-lipgloss.Width(step), 0)) + " " + clean(text)
-}
-
-// show replaces what is drawn by a line that stays, if any, and what runs now.
-// It writes once, so that nothing flickers.
-func (l *Live) show(stays string) {
-	var b strings.Builder
-	if l.terminal() {
-		l.erase(&b)
-	}
-	if stays != "" {
-		b.WriteString(stays + "\n")
-	}
-	if l.terminal() {
-		l.draw(&b)
-	}
-	// Nothing can be done about a terminal that has gone; the run goes on.
-	_, _ = io.WriteString(l.w, b.String())
 }
 
 // erase takes the drawn lines away; a terminal that has become narrower since

@@ -20,13 +20,14 @@ type stage struct {
 	ticks  chan time.Time
 	height int
 
-	mu sync.Mutex
-	at time.Time
+	mu     sync.Mutex
+	at     time.Time
+	narrow int // width that the next drawing finds
 }
 
 func onStage(t *testing.T, width, height int) *stage {
 	s := &stage{screen: &screen{width: width}, ticks: make(chan time.Time), height: height, at: epoch}
-	s.Live = newLive(s.screen, false, func() (int, int) { return s.screen.width, s.height }, s.now, s.ticks)
+	s.Live = newLive(s.screen, false, s.size, s.now, s.ticks)
 	t.Cleanup(func() {
 		s.Close()
 		if len(s.screen.bad) > 0 {
@@ -34,6 +35,17 @@ func onStage(t *testing.T, width, height int) *stage {
 		}
 	})
 	return s
+}
+
+// size is asked for by who draws: there the screen changes between two drawings.
+func (s *stage) size() (int, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.narrow > 0 {
+		s.screen.resize(s.narrow)
+		s.narrow = 0
+	}
+	return s.screen.width, s.height
 }
 
 func (s *stage) now() time.Time {
@@ -48,8 +60,12 @@ func (s *stage) pass(d time.Duration) {
 	s.mu.Lock()
 	s.at = s.at.Add(d)
 	s.mu.Unlock()
-	s.ticks <- s.at
-	s.ticks <- s.at
+	for range 2 {
+		select {
+		case s.ticks <- epoch:
+		case <-s.done:
+		}
+	}
 }
 
 func (s *stage) tell(step string, kind run.EventKind, change ...func(*run.Event)) {
@@ -66,6 +82,7 @@ func took(d time.Duration) func(*run.Event)     { return func(e *run.Event) { e.
 
 func (s *stage) shows(t *testing.T, want ...string) {
 	t.Helper()
+	s.pass(0)
 	if d := cmp.Diff(strings.Join(want, "\n"), s.screen.String()); d != "" {
 		t.Errorf("screen (-want +got):\n%s", d)
 	}
@@ -74,7 +91,7 @@ func (s *stage) shows(t *testing.T, want ...string) {
 func TestLiveOnATerminal(t *testing.T) {
 	s := onStage(t, 100, 24)
 	for step, d := range map[string]time.Duration{"build": 0, "check tests": 30 * time.Second, "check load staging": 100 * time.Second, "decide staging": 0} {
-		s.tell(step, planned, estimate(d))
+		s.tell(step, run.Planned, estimate(d))
 	}
 	s.shows(t, "still to begin               4 steps, about 2 min 10 s and 2 of unknown length")
 	s.tell("build", run.Started)
@@ -104,6 +121,7 @@ func TestLiveOnATerminal(t *testing.T) {
 	}
 	s.shows(t, kept...)
 	s.tell("check scan", run.Started)
+	s.tell("check tls", run.Planned)
 	s.Close()
 	s.shows(t, kept...)
 	s.Say("report", "written")
@@ -113,7 +131,7 @@ func TestLiveOnATerminal(t *testing.T) {
 
 func TestLiveStepThatWasKnown(t *testing.T) {
 	s := onStage(t, 80, 24)
-	s.tell("check scan", planned, estimate(20*time.Second))
+	s.tell("check scan", run.Planned, estimate(20*time.Second))
 	s.tell("check scan", run.Started, estimate(20*time.Second))
 	s.tell("check scan", run.Reused, took(time.Millisecond))
 	s.shows(t, "check scan                   known already")
@@ -128,33 +146,72 @@ func TestLiveFitsTheScreen(t *testing.T) {
 		s.tell(name, run.Started)
 		s.tell(name, run.Noted, note(strings.Repeat("世界 very long ", 20)))
 	}
-	s.tell("decide", planned)
+	s.tell("decide", run.Planned)
 	s.pass(time.Second)
 	rows := strings.Split(s.screen.String(), "\n")
 	if len(rows) != 5 || !strings.HasPrefix(rows[3], "and 6 more") || !strings.HasPrefix(rows[4], "still to begin") {
 		t.Errorf("%d rows on a screen of 6:\n%s", len(rows), s.screen)
 	}
-	s.screen.resize(25)
+}
+
+func TestLiveOnATerminalThatBecomesNarrower(t *testing.T) {
+	s := onStage(t, 60, 24)
+	s.tell("build", run.Started)
+	s.tell("build", run.Noted, note(strings.Repeat("very long ", 20)))
+	s.tell("check tests", run.Started)
 	s.pass(time.Second)
-	s.screen.resize(60)
-	s.pass(time.Second)
-	s.Close()
-	s.shows(t, "")
+	s.mu.Lock()
+	s.narrow = 35
+	s.mu.Unlock()
+	s.shows(t,
+		"build                        1.0 s",
+		"check tests                  1.0 s")
 }
 
 func TestLiveWritesOnceForEachDrawing(t *testing.T) {
 	s := onStage(t, 80, 24)
 	s.tell("build", run.Started)
-	before := s.screen.writes
-	s.pass(time.Second)
-	if n := s.screen.writes - before; n > 2 {
-		t.Errorf("%d writes for two drawings: it flickers", n)
+	for range 5 {
+		s.pass(time.Second)
+	}
+	s.Close()
+	all := s.screen.writes
+	for i, w := range all[:len(all)-1] { // the last one takes all away
+		if !strings.HasSuffix(w, "s\n") && i > 1 || i > 0 && !strings.HasPrefix(w, "\r\x1b[1A\x1b[J") {
+			t.Errorf("%q is half a drawing: it flickers", w)
+		}
+	}
+}
+
+// stuck is a terminal that takes nothing until it is let go.
+type stuck struct {
+	let chan struct{}
+	b   bytes.Buffer
+}
+
+func (s *stuck) Write(b []byte) (int, error) {
+	<-s.let
+	return s.b.Write(b)
+}
+
+func TestLiveDoesNotWaitForATerminalThatStandsStill(t *testing.T) {
+	w := &stuck{let: make(chan struct{})}
+	l := newLive(w, false, func() (int, int) { return 80, 24 }, time.Now, nil)
+	for i := range 100 { // hangs where a terminal holds up the run
+		name := fmt.Sprintf("check %d", i)
+		l.Tell(run.Event{At: epoch, Step: name, Kind: run.Started})
+		l.Tell(run.Event{At: epoch, Step: name, Kind: run.Finished})
+	}
+	close(w.let)
+	l.Close()
+	if n := strings.Count(w.b.String(), "done in"); n != 100 {
+		t.Errorf("%d of 100 lines were written", n)
 	}
 }
 
 func events() []run.Event {
 	return []run.Event{
-		{At: epoch, Step: "build", Kind: planned, Estimate: time.Second},
+		{At: epoch, Step: "build", Kind: run.Planned, Estimate: time.Second},
 		{At: epoch, Step: "build", Kind: run.Started},
 		{At: epoch, Step: "build", Kind: run.Noted, Note: "building\n./app"},
 		{At: epoch, Step: "build", Kind: run.Finished, Took: 4200 * time.Millisecond},

@@ -60,6 +60,9 @@ func percentiles(id, title string, all []distribution, limit float64) *chart {
 	}
 	all = all[:min(len(all), mostCurves)]
 	low, high := math.Inf(1), limit
+	if limit > 0 {
+		low = limit
+	}
 	for _, d := range all {
 		low, high = min(low, valueAt(d.h, lowest)), max(high, valueAt(d.h, highest))
 	}

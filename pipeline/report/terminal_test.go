@@ -35,25 +35,45 @@ func openTerminal(t *testing.T, width, height uint16) (*os.File, func(until stri
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { slave.Close() })
+	var mu sync.Mutex
 	var all strings.Builder
-	return slave, func(until string) string {
-		t.Helper()
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
 		buf := make([]byte, 4096)
-		for deadline := time.Now().Add(10 * time.Second); !strings.Contains(all.String(), until); {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
 			ready := []unix.PollFd{{Fd: int32(master.Fd()), Events: unix.POLLIN}}
-			if n, err := unix.Poll(ready, 100); err != nil && err != unix.EINTR || n < 1 {
-				if time.Now().After(deadline) {
-					t.Fatalf("%q never came: %q", until, all.String())
-				}
+			if n, err := unix.Poll(ready, 20); err != nil || n < 1 {
 				continue
 			}
 			n, err := master.Read(buf)
 			if err != nil {
-				t.Fatal(err)
+				return
 			}
+			mu.Lock()
 			all.Write(buf[:n])
+			mu.Unlock()
 		}
-		return all.String()
+	}()
+	t.Cleanup(func() { close(stop); <-done })
+	return slave, func(until string) string {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			mu.Lock()
+			got := all.String()
+			mu.Unlock()
+			if strings.Contains(got, until) {
+				return got
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%q never came: %q", until, got)
+			}
+		}
 	}
 }
 
@@ -64,14 +84,14 @@ type screen struct {
 	width  int
 	rows   []string
 	cursor int
-	writes int
+	writes []string
 	bad    []string
 }
 
 func (s *screen) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.writes++
+	s.writes = append(s.writes, string(b))
 	for rest := string(b); rest != ""; {
 		var n int
 		switch {

@@ -27,7 +27,7 @@ func timeline(id, name string, points []checks.TimelinePoint) *chart {
 		top, last = max(top, p.P50, p.P99), max(last, p.Second)
 	}
 	c := newChart(id)
-	c.Title = name + ": latency in each second"
+	c.Title = "Latency in each second, " + name
 	c.Desc = fmt.Sprintf("%d seconds; the highest p99 is %s in second %d; requests failed in %s.", len(points), milliseconds(worst.P99), worst.Second, plural(failed, "second"))
 	levels := linear(top)
 	top = levels[len(levels)-1]

@@ -79,6 +79,9 @@ func execute(outer context.Context, steps []step, now func() time.Time, tell fun
 			results <- ended{s.name, err}
 		}()
 	}
+	for _, s := range steps {
+		tell(Event{At: now(), Step: s.name, Kind: Planned, Estimate: s.estimate})
+	}
 	for {
 		if firstErr == nil && ctx.Err() == nil {
 			for _, s := range startable(steps, done, begun) {

@@ -2,13 +2,17 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/release"
 )
 
 // measure returns the evidence that a check has or makes.
@@ -19,6 +23,7 @@ func (s *state) measure(ctx context.Context, c checks.Check, e *environments.Env
 	}
 	// What runs beside a first build can't have been measured before.
 	early := !onRunning(c) && !s.hasRelease()
+	var err error
 	if !early {
 		m, ok, err := s.reuse(ctx, c, e)
 		if err != nil || ok {
@@ -27,6 +32,9 @@ func (s *state) measure(ctx context.Context, c checks.Check, e *environments.Env
 		if in, err = s.input(ctx, e); err != nil {
 			return Measured{}, err
 		}
+	}
+	if in.Source, err = s.folder(ctx, c); err != nil {
+		return Measured{}, err
 	}
 	in.Progress = note
 	if onRunning(c) {
@@ -50,10 +58,6 @@ func (s *state) measure(ctx context.Context, c checks.Check, e *environments.Env
 			return Measured{}, context.Cause(ctx)
 		case <-s.hasBuilt:
 		}
-		m, ok, err := s.reuse(ctx, c, e)
-		if err != nil || ok && !s.opts.Fresh {
-			return m, err
-		}
 		if in, err = s.input(ctx, e); err != nil {
 			return Measured{}, err
 		}
@@ -71,6 +75,23 @@ func (s *state) measure(ctx context.Context, c checks.Check, e *environments.Env
 		return Measured{}, err
 	}
 	return Measured{Digest: digest, Runs: len(v.Evidence(ev.Key)), Evidence: ev}, nil
+}
+
+// folder is the export that the check may look at. The tests get one of their
+// own: what they write must not get into a release that is built beside them,
+// nor into what others scan.
+func (s *state) folder(ctx context.Context, c checks.Check) (string, error) {
+	if c.Name != "tests" {
+		return s.exported.Dir, nil
+	}
+	e, err := release.Export(ctx, s.Clone, s.opts.Revision, s.opts.Revision == "", filepath.Join(s.Work, "tests"))
+	if err != nil {
+		return "", err
+	}
+	if e.TreeDigest != s.exported.TreeDigest {
+		return "", errors.New("the clone has changed since the run began: run again")
+	}
+	return e.Dir, nil
 }
 
 func (s *state) hasRelease() bool {
@@ -156,7 +177,7 @@ func (s *state) request(e *environments.Environment) func(context.Context, func(
 		if t.State == promotion.Succeeded {
 			return false, nil
 		}
-		return false, &Stop{Code: t.Code, Summary: fmt.Sprintf("%s: %s: %s", e.Name, t.State, t.Why), Next: nextAfter(t)}
+		return false, &Stop{Code: t.Code, Summary: fmt.Sprintf("%s: %s: %s", e.Name, strings.ReplaceAll(string(t.State), "_", " "), t.Why), Next: nextAfter(t)}
 	}
 }
 

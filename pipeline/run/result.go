@@ -4,6 +4,7 @@
 package run
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/smartcloudops/gate/checks"
@@ -15,6 +16,7 @@ type EventKind string
 
 // Kinds of events.
 const (
+	Planned  EventKind = "planned" // it stands in the graph
 	Started  EventKind = "started"
 	Noted    EventKind = "noted" // something to show meanwhile
 	Reused   EventKind = "reused"
@@ -29,7 +31,7 @@ type Event struct {
 	Step     string        `json:"step"` // "build", "check load", "deploy staging", …
 	Kind     EventKind     `json:"kind"`
 	Note     string        `json:"note,omitempty"`
-	Estimate time.Duration `json:"estimate,omitempty"` // with Started: about how long it takes; 0: unknown
+	Estimate time.Duration `json:"estimate,omitempty"` // with Planned and Started: about how long it takes; 0: unknown
 	Took     time.Duration `json:"took,omitempty"`     // with Finished and Failed
 }
 
@@ -54,13 +56,20 @@ type Result struct {
 	Findings    []checks.Finding           `json:"findings,omitempty"` // of the build
 }
 
-// Step is one step of the run.
+// Step is one step of the run. In JSON, times are seconds.
 type Step struct {
-	Name   string        `json:"name"`
-	State  EventKind     `json:"state"`
-	Offset time.Duration `json:"offset"` // from the run's start
-	Took   time.Duration `json:"took"`
-	Note   string        `json:"note,omitempty"`
+	Name   string
+	State  EventKind
+	Offset time.Duration // from the run's start
+	Took   time.Duration
+	Note   string
+}
+
+// MarshalJSON names the unit.
+func (s Step) MarshalJSON() ([]byte, error) {
+	return json.Marshal(map[string]any{
+		"name": s.Name, "state": s.State, "offset_seconds": s.Offset.Seconds(), "took_seconds": s.Took.Seconds(), "note": s.Note,
+	})
 }
 
 // Measured is evidence that the run stands on.

@@ -283,6 +283,7 @@ func (s *state) steps(known string, path []*environments.Environment) []step {
 // measuring are the steps of a run that measures what is there.
 func (s *state) measuring(known string, e *environments.Environment) ([]step, error) {
 	steps := []step{{name: "build", do: s.build(known)}}
+	var measured, criteria []string
 	wanted := s.opts.Checks
 	for _, name := range wanted {
 		if !slices.ContainsFunc(s.Judge.Checks, func(c checks.Check) bool { return c.Name == name }) {
@@ -300,9 +301,44 @@ func (s *state) measuring(known string, e *environments.Environment) ([]step, er
 			}
 			needs = []string{"find " + e.Name}
 		}
-		steps = append(steps, s.check(c, e, "check "+c.Name, needs))
+		name := "check " + c.Name
+		steps = append(steps, s.check(c, e, name, needs))
+		measured = append(measured, name)
+		criteria = append(criteria, c.Criterion)
 	}
-	return steps, nil
+	return append(steps, step{name: "judge", needs: measured, do: s.judge(e, criteria)}), nil
+}
+
+// judge says what the policies make of some criteria. That is no decision, and
+// none is recorded: a decision is about all of them.
+func (s *state) judge(e *environments.Environment, criteria []string) func(context.Context, func(string)) (bool, error) {
+	return func(ctx context.Context, note func(string)) (bool, error) {
+		stage := policies.Readiness
+		if e.Promotion.From != "" {
+			stage = policies.Serving
+		}
+		v, err := s.Journal.View(ctx)
+		if err != nil {
+			return false, err
+		}
+		d, err := s.Judge.Decide(ctx, v, s.record, e.Name, stage)
+		if err != nil {
+			return false, err
+		}
+		d.Decision = d.Decision.Of(criteria)
+		s.mu.Lock()
+		s.result.Decisions = append(s.result.Decisions, d)
+		s.mu.Unlock()
+		note(string(d.Decision.Verdict))
+		if d.Decision.Verdict.Promotes() {
+			return false, nil
+		}
+		return false, &Stop{
+			Code:    promotion.CodeOf(d.Decision.Verdict),
+			Summary: fmt.Sprintf("%s in %s: %s", d.Decision.Verdict, e.Name, promotion.Unmet(d.Decision)),
+			Next:    "gate explain " + e.Name,
+		}
+	}
 }
 
 // onRunning says whether the check needs the environment to serve.

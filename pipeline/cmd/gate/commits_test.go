@@ -178,7 +178,7 @@ func TestCommits(t *testing.T) {
 			},
 		},
 		{
-			name: "wrong in production only", code: promotion.CodeRolledBack, says: []string{"canary", "rolled_back"},
+			name: "wrong in production only", code: promotion.CodeRolledBack, says: []string{"canary", "rolled back"},
 			patch: func(w *world) {
 				inject(w, "if os.Getenv(\"EDITION\") == \"enterprise\" && r.URL.Path == \"/version\" && n%3 == 0 {\n\t\thttp.Error(w, \"planted\", http.StatusInternalServerError)\n\t\treturn true\n\t}")
 				w.replace("app/http/fault.go", "\"net/http\"", "\"net/http\"\n\t\"os\"")

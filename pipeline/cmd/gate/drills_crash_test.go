@@ -196,9 +196,8 @@ func (d *drills) downAndUp() {
 
 	ended := len(d.history("production"))
 	d.serve("production")
-	o := d.runs(promotion.CodePass, "--through", "staging")
-	if o.Release != before["staging"] {
-		d.t.Fatalf("what is checked out is %.19s, and not what staging served, %.19s", o.Release, before["staging"])
+	if release := d.through("staging"); release != before["staging"] {
+		d.t.Fatalf("what is checked out is %.19s, and not what staging served, %.19s", release, before["staging"])
 	}
 	for environment, release := range before {
 		after := d.healthy(environment, 30*time.Second)

@@ -158,7 +158,7 @@ func (d *drills) badCanary() {
 	d.commit("wrong in production alone")
 	defer d.git("reset", "-q", "--hard", "HEAD~1")
 	staging := d.look("staging").Actual.Stable
-	bad := d.runs(promotion.CodePass, "--through", "staging").Release
+	bad := d.through("staging")
 
 	tr := d.drive("production", 100)
 	r := d.gate("promote", bad, "--to", "production", "--output", "json")

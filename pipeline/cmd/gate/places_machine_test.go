@@ -69,7 +69,7 @@ func (w *world) settled(t *testing.T) {
 	}
 }
 
-var wantStaging = [][]string{{"serve", "staging"}, {"deploy", "staging"}, {"deploy", "staging", "-o", "json"}}
+var wantStaging = [][]string{{"serve", "staging"}, {"deploy", "staging", "-o", "json"}}
 
 func TestTakenPort(t *testing.T) {
 	w := foreignWorld(t)

@@ -117,6 +117,7 @@ func (g *Globals) pipelined(ctx context.Context, o run.Options, html string) err
 
 func (s *session) pipelined(ctx context.Context, o run.Options, html string) error {
 	live := report.NewLive(s.Err, s.Output == "json")
+	defer live.Close()
 	p, done, err := s.pipeline(live.Tell)
 	if err != nil {
 		return err
