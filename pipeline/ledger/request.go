@@ -25,6 +25,7 @@ type Request struct {
 	Environment string `json:"environment,omitempty"` // the branch's
 	Release     string `json:"release"`               // digest, "sha256:…"
 	Commit      string `json:"commit,omitempty"`      // that the release was built from
+	Record      string `json:"record,omitempty"`      // digest of the statement that says what the release is of; empty: any
 	By          string `json:"by,omitempty"`
 	Reason      string `json:"reason,omitempty"`
 	Rollback    bool   `json:"rollback,omitempty"`
@@ -126,6 +127,8 @@ func (q Request) validate(env string) error {
 		return fmt.Errorf("it says environment %.80q, but stands on env/%s", q.Environment, env)
 	case !releaseDigest.MatchString(q.Release):
 		return fmt.Errorf("release %.80q is not sha256: and 64 hexadecimal digits", q.Release)
+	case q.Record != "" && !releaseDigest.MatchString(q.Record):
+		return fmt.Errorf("record %.80q is not sha256: and 64 hexadecimal digits", q.Record)
 	case q.Commit != "" && !commitID.MatchString(q.Commit):
 		return fmt.Errorf("commit %.80q is no full commit id", q.Commit)
 	case strings.TrimSpace(q.By) == "" || len(q.By) > 200 || strings.ContainsFunc(q.By, unicode.IsControl):

@@ -91,14 +91,30 @@ func (v *View) clone() *View {
 	return &c
 }
 
-// recordOf is the newest release record of the release and commit.
-func (v *View) recordOf(release, commit string) string {
+// recordOf is the release record that a request means: the named one, if it is
+// of the release and commit; without a name the newest that is, one of a clean
+// commit before any of uncommitted changes.
+func (v *View) recordOf(record, release, commit string) string {
+	is := func(r *ReleaseRecord) bool {
+		return r != nil && r.Release == release && (commit == "" || r.Commit == commit)
+	}
+	if record != "" {
+		if is(v.Releases[record]) {
+			return record
+		}
+		return ""
+	}
+	dirty := ""
 	for _, d := range slices.Backward(v.latest) {
-		if r := v.Releases[d]; r.Release == release && (commit == "" || r.Commit == commit) {
+		switch r := v.Releases[d]; {
+		case !is(r):
+		case !r.Dirty:
 			return d
+		case dirty == "":
+			dirty = d
 		}
 	}
-	return ""
+	return dirty
 }
 
 // servedRecordOf is the newest record of the release and commit whose revision

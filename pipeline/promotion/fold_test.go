@@ -237,7 +237,7 @@ func TestFold(t *testing.T) {
 			c.log(l)
 			v := l.fold()
 			e := v.Environment("production")
-			record := v.recordOf(digest('c'), "")
+			record := v.recordOf("", digest('c'), "")
 			got := want{
 				Desired: strings.TrimPrefix(e.Desired, "sha256:"), Previous: v.Previous("production", digest('c')),
 				PreviousRecord: strings.TrimPrefix(v.PreviousRecord("production"), "sha256:"),

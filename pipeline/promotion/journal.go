@@ -93,9 +93,7 @@ func (j *Journal) Release(ctx context.Context, r *ReleaseRecord) (string, error)
 	if err != nil {
 		return "", err
 	}
-	// Only the newest one counts: a request names release and commit, and means
-	// what was made last of them.
-	if d := v.recordOf(r.Release, r.Commit); d != "" {
+	for _, d := range v.Find(r.Release) {
 		want := *r
 		want.At = v.Releases[d].At
 		if same(v.Releases[d], &want) {
@@ -179,7 +177,7 @@ func statement(typ string, subject ledger.Subject, predicate any) (ledger.Statem
 // Request writes a request and returns its id.
 func (j *Journal) Request(ctx context.Context, r Request) (string, error) {
 	return j.Ledger.Request(ctx, r.Environment, ledger.Request{
-		Release: r.Release, Commit: r.Commit, By: r.By, Reason: r.Reason, Rollback: r.Rollback,
+		Release: r.Release, Commit: r.Commit, Record: r.Record, By: r.By, Reason: r.Reason, Rollback: r.Rollback,
 	})
 }
 
@@ -200,7 +198,7 @@ func (j *Journal) Pending(ctx context.Context, v *View, environment string) ([]R
 			By: c.Request.By, Reason: c.Request.Reason, Rollback: c.Request.Rollback, At: c.At, Err: c.Err,
 		}
 		if c.Err == nil {
-			r.Record = v.recordOf(r.Release, r.Commit)
+			r.Record = v.recordOf(c.Request.Record, r.Release, r.Commit)
 			if served := v.servedRecordOf(environment, r.Release, r.Commit); r.Rollback && served != "" {
 				r.Record = served
 			}

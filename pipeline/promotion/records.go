@@ -28,6 +28,7 @@ type ReleaseRecord struct {
 	Dirty        bool                       `json:"dirty,omitempty"`
 	SourceDigest string                     `json:"source_digest"`
 	TreeDigest   string                     `json:"tree_digest"`
+	Builder      int                        `json:"builder,omitempty"` // version of what built it
 	Declarations *environments.Declarations `json:"declarations"`
 	At           time.Time                  `json:"at"`
 }

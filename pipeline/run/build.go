@@ -18,9 +18,9 @@ func (s *state) built(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	want := s.inputs(s.decl, s.source)
+	want := inputs(release.BuilderVersion, s.decl, s.source)
 	for _, r := range v.Releases {
-		if s.inputs(r.Declarations, r.SourceDigest) != want {
+		if inputs(r.Builder, r.Declarations, r.SourceDigest) != want {
 			continue
 		}
 		ok, err := s.Store.Has(r.Release)
@@ -34,9 +34,9 @@ func (s *state) built(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// inputs is all that a release's digest depends on, beside gate's own builder.
-func (s *state) inputs(d *environments.Declarations, source string) string {
-	return environments.Digest([]any{release.BuilderVersion, source, d.App.Name, d.App.Build, d.App.Serve, d.App.Migrate})
+// inputs is all that a release's digest depends on.
+func inputs(builder int, d *environments.Declarations, source string) string {
+	return environments.Digest([]any{builder, source, d.App.Name, d.App.Build, d.App.Serve, d.App.Migrate})
 }
 
 func (s *state) build(known string) func(context.Context, func(string)) (bool, error) {
@@ -59,7 +59,7 @@ func (s *state) build(known string) func(context.Context, func(string)) (bool, e
 		note(digest)
 		rec := &promotion.ReleaseRecord{
 			Release: digest, Commit: s.exported.Commit, Subject: s.result.Subject, Dirty: s.exported.Dirty,
-			SourceDigest: s.source, TreeDigest: s.exported.TreeDigest, Declarations: s.decl,
+			SourceDigest: s.source, TreeDigest: s.exported.TreeDigest, Builder: release.BuilderVersion, Declarations: s.decl,
 		}
 		at, err := s.Journal.Release(ctx, rec)
 		if err != nil {

@@ -18,15 +18,23 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // diary keeps what happened, in order. It may be written concurrently.
 type diary struct {
-	mu     sync.Mutex
-	lines  []string
-	notes  map[string]string
-	events []Event
+	mu      sync.Mutex
+	planned []string // before anything else
+	lines   []string
+	notes   map[string]string
+	events  []Event
 }
 
 func (d *diary) tell(e Event) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if e.Kind == Planned {
+		if len(d.lines) > 0 {
+			d.lines = append(d.lines, "planned too late: "+e.Step)
+		}
+		d.planned = append(d.planned, e.Step)
+		return
+	}
 	d.lines = append(d.lines, string(e.Kind)+" "+e.Step)
 	d.events = append(d.events, e)
 	if d.notes == nil {
@@ -77,6 +85,9 @@ func TestExecuteOrder(t *testing.T) {
 	want := []string{"started build", "finished build", "started test", "noted test", "reused test", "started deploy", "finished deploy"}
 	if !slices.Equal(d.lines, want) {
 		t.Errorf("got %q, want %q", d.lines, want)
+	}
+	if !slices.Equal(d.planned, []string{"deploy", "test", "build"}) {
+		t.Errorf("planned %q", d.planned)
 	}
 	if d.events[0].Estimate != time.Minute || d.events[1].Took <= 0 {
 		t.Errorf("estimate %s, took %s", d.events[0].Estimate, d.events[1].Took)

@@ -123,8 +123,14 @@ func (x *executor) died(log *os.File, from int64, state *os.ProcessState) error 
 	return &Exit{max(state.ExitCode(), 1), errors.New(strings.Join(said, "\n"))}
 }
 
+// keeping is held by the one who keeps the program: several daemons may be
+// started at once.
+var keeping sync.Mutex
+
 // keep puts a copy of the program where nobody rebuilds it.
 func (x *executor) keep(self string) (string, error) {
+	keeping.Lock()
+	defer keeping.Unlock()
 	v, err := version()
 	if err != nil {
 		return "", err
@@ -141,6 +147,10 @@ func (x *executor) keep(self string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("keep this program: %w", err)
 	}
+	// A child forked meanwhile would hold the file open for writing, and it could
+	// not be run.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	temp, err := os.CreateTemp(dir, ".gate-")
 	if err != nil {
 		return "", fmt.Errorf("keep this program: %w", err)
@@ -157,8 +167,11 @@ func (x *executor) keep(self string) (string, error) {
 	// A daemon that still runs an older one does not need its file any more.
 	old, err := filepath.Glob(filepath.Join(dir, "gate-*"))
 	for _, f := range old {
-		if f != kept {
-			err = errors.Join(err, os.Remove(f))
+		if f == kept {
+			continue
+		}
+		if rerr := os.Remove(f); !errors.Is(rerr, os.ErrNotExist) {
+			err = errors.Join(err, rerr)
 		}
 	}
 	return kept, err

@@ -34,7 +34,9 @@ func (w *world) blocked(t *testing.T, code int, says []string, commands ...[]str
 				t.Errorf("%s: lacks %q\n%s", name, s, line)
 			}
 		}
-		plain(t, name, r, nil)
+		if plain(t, name, r, nil); strings.Contains(r.out+r.err, "hunter2") {
+			t.Errorf("%s: a password is said\n%s", name, r)
+		}
 		if args[len(args)-1] == "json" && args[0] != "serve" {
 			if o := parsed[outcome](t, r); o.Exit != 1 || o.Summary == "" || len(o.Promotions) > 0 {
 				t.Errorf("%s: %+v", name, o)

@@ -372,11 +372,15 @@ func TestUnusualClones(t *testing.T) {
 	w.write("stray_init.go", "package main\n\nfunc init() { panic(\"stray\") }\n")
 	same("ignored files", w.clone)
 
-	odd := filepath.Join(w.root, "go.env")
-	if err := os.WriteFile(odd, []byte("GOFLAGS=-tags=odd -ldflags=-X=main.odd=1\nGOOS=windows\nGOARCH=386\nGOAMD64=v3\nCGO_ENABLED=1\nGOTOOLCHAIN=local\nGOEXPERIMENT=arenas\nGODEBUG=http2client=0\n"), 0o644); err != nil {
+	// Where go env -w writes.
+	config := beside("config")
+	if err := os.MkdirAll(filepath.Join(config, "go"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	same("settings of the go command", w.clone, "GOFLAGS=-tags=odd", "GOOS=windows", "GOARCH=arm64", "CGO_ENABLED=1", "GOWORK="+beside("go.work"), "GOENV="+odd)
+	if err := os.WriteFile(filepath.Join(config, "go", "env"), []byte("GOFLAGS=-tags=odd -ldflags=-X=main.odd=1\nGOOS=windows\nGOARCH=386\nGOAMD64=v3\nCGO_ENABLED=1\nGOTOOLCHAIN=local\nGOEXPERIMENT=arenas\nGODEBUG=http2client=0\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	same("settings of the go command", w.clone, "GOFLAGS=-tags=odd", "GOOS=windows", "GOARCH=arm64", "CGO_ENABLED=1", "GOWORK="+beside("go.work"), "XDG_CONFIG_HOME="+config)
 
 	w.append("README.md", "second\n")
 	w.commit("only documentation")

@@ -38,7 +38,7 @@ func (c *PromoteCmd) Run(ctx context.Context, g *Globals) error {
 		}
 	}
 	rec := v.Releases[found[0]]
-	return s.ask(ctx, promotion.Request{Environment: c.To, Release: rec.Release, Commit: rec.Commit, By: s.by(), Reason: c.Reason})
+	return s.ask(ctx, promotion.Request{Environment: c.To, Release: rec.Release, Commit: rec.Commit, Record: found[0], By: s.by(), Reason: c.Reason})
 }
 
 // RollbackCmd goes back.
