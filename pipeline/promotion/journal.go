@@ -199,7 +199,7 @@ func (j *Journal) Pending(ctx context.Context, v *View, environment string) ([]R
 		}
 		if c.Err == nil {
 			r.Record = v.recordOf(c.Request.Record, r.Release, r.Commit)
-			if served := v.servedRecordOf(environment, r.Release, r.Commit); r.Rollback && served != "" {
+			if served := v.servedRecordOf(environment, r.Release, r.Commit); r.Rollback && c.Request.Record == "" && served != "" {
 				r.Record = served
 			}
 		} else if errors.Is(c.Err, context.Canceled) {

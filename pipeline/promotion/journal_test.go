@@ -42,7 +42,6 @@ func TestReleaseIsRecordedOnce(t *testing.T) {
 	if dirty == first {
 		t.Error("a dirty tree has the clean commit's record")
 	}
-	// What was made last of release and commit is what a request for them means.
 	clean := record()
 	s.ask("staging", 'a')
 	pending, err := s.journal.Pending(t.Context(), s.view(), "staging")
@@ -176,23 +175,36 @@ func TestPending(t *testing.T) {
 	}
 }
 
-// TestPendingRollbackMeansWhatServed: of two configurations of one release and
-// commit, the one that has served.
-func TestPendingRollbackMeansWhatServed(t *testing.T) {
+// TestPendingMeansItsRecord: of several records of one release and commit the
+// one that is named; without a name, to go forward a clean one before a dirty
+// one, and to go back one that has served.
+func TestPendingMeansItsRecord(t *testing.T) {
 	s := newScene(t)
-	served := s.release(releaseRecord('a'))
+	level := func(l string, dirty bool) string {
+		return s.release(releaseRecord('a', func(r *ReleaseRecord) {
+			r.Dirty = dirty
+			r.Declarations.Environment("staging").Config["LOG_LEVEL"] = l
+		}))
+	}
+	served := level("info", true)
 	_, err := s.journal.Record(t.Context(), Transition{Request: "r0", Environment: "staging", Record: served, Release: digest('a'), Step: End, State: Succeeded})
 	must(t, err)
-	newer := s.release(releaseRecord('a', func(r *ReleaseRecord) {
-		r.Dirty = true
-		r.Declarations.Environment("staging").Config["LOG_LEVEL"] = "debug"
-	}))
+	clean, dirty := level("warn", false), level("debug", true)
+	other := s.release(releaseRecord('b'))
+	named := func(d string) func(*Request) { return func(r *Request) { r.Record = d } }
 	s.ask("staging", 'a')
+	s.ask("staging", 'a', named(dirty))
+	s.ask("staging", 'a', named(other))
 	s.ask("staging", 'a', back)
+	s.ask("staging", 'a', back, named(clean))
 	pending, err := s.journal.Pending(t.Context(), s.view(), "staging")
 	must(t, err)
-	if pending[0].Record != newer || pending[1].Record != served {
-		t.Errorf("promotion means %s, want %s; rollback means %s, want %s", pending[0].Record, newer, pending[1].Record, served)
+	var got []string
+	for _, r := range pending {
+		got = append(got, r.Record)
+	}
+	if d := cmp.Diff([]string{clean, dirty, "", served, clean}, got); d != "" {
+		t.Error(d)
 	}
 }
 
@@ -214,7 +226,7 @@ func TestJournalsSeeEachOther(t *testing.T) {
 	if one.view().Environment("staging").Hold == nil {
 		t.Error("the other's hold is not seen")
 	}
-	if before.Environment("staging").Hold != nil {
+	if two.view().Environment("staging").Hold == nil || before.Environment("staging").Hold != nil {
 		t.Error("a view has changed under its reader")
 	}
 	d, err := one.journal.Release(t.Context(), releaseRecord('a'))

@@ -39,11 +39,15 @@ type Live struct {
 	done chan struct{}
 }
 
+// logEvery is how often a log is told of one long step.
+const logEvery = 10 * time.Second
+
 type liveStep struct {
 	name     string
 	since    time.Time
 	estimate time.Duration // 0: unknown
 	note     string
+	said     time.Time // when a log was last told of it
 }
 
 // NewLive shows on w until Close. With quiet only failures are shown, as for a
@@ -171,10 +175,19 @@ func (l *Live) take(e run.Event) string {
 		return entry(e.Step, "started")
 	case run.Noted:
 		for _, s := range l.running {
-			if s.name == e.Step && l.terminal() {
+			if s.name != e.Step {
+				continue
+			}
+			if l.terminal() {
 				s.note = e.Note
 				return ""
 			}
+			// What measures for long says something every second: enough for a
+			// screen, too much for a log.
+			if s.estimate > 0 && e.At.Sub(s.said) < logEvery {
+				return ""
+			}
+			s.said = e.At
 		}
 		return entry(e.Step, e.Note)
 	case run.Reused, run.Finished:
