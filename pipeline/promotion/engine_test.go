@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
 )
 
@@ -152,14 +149,6 @@ func TestPromoteWithCanary(t *testing.T) {
 	s.sound(digest('b'))
 }
 
-func TestServesAlready(t *testing.T) {
-	s := newStage(t)
-	s.serves('a')
-	s.expect(s.promote('a'), Succeeded, CodePass, "it serves already")
-	s.called()
-	s.sound(digest('a'))
-}
-
 func TestFailures(t *testing.T) {
 	boom := errors.New("boom")
 	for name, c := range map[string]struct {
@@ -258,177 +247,14 @@ func TestWithdrawsBeforeItWrites(t *testing.T) {
 	eventually(t, "the decision is on record", func() bool { return s.view().Decisions[got.Decision] != "" })
 }
 
-func TestRefusals(t *testing.T) {
-	adopting := func(r *ReleaseRecord) { r.Declarations.Environment("production").Database.Adopt = true }
-	for name, c := range map[string]struct {
-		set    func(s *stage)
-		ask    func(r *Request)
-		state  State
-		code   int
-		why    string
-		served string
-	}{
-		"held": {
-			func(s *stage) {
-				s.release(releaseRecord('b'))
-				must(s.t, s.journal.Hold(s.t.Context(), Hold{Environment: "production", Reason: "freeze", By: "bob"}))
-			},
-			nil, Refused, CodeLocked, "held by bob: freeze", "a",
-		},
-		"unknown": {
-			func(*stage) {}, nil, Refused, CodeUsage, "gate build", "a",
-		},
-		"declared nowhere": {
-			func(s *stage) {
-				s.release(releaseRecord('b', func(r *ReleaseRecord) { r.Declarations.Environments = r.Declarations.Environments[:1] }))
-			},
-			nil, Refused, CodeUsage, "does not declare the environment production", "a",
-		},
-		"dirty": {
-			func(s *stage) { s.release(releaseRecord('b', func(r *ReleaseRecord) { r.Dirty = true })) },
-			nil, Failed, CodeFail, "uncommitted changes", "a",
-		},
-		"not measured": {
-			func(s *stage) {
-				_, err := s.journal.Release(s.t.Context(), releaseRecord('b'))
-				must(s.t, err)
-			},
-			nil, Aborted, CodeInconclusive, "no evidence of check tests", "a",
-		},
-		"a rollback to what never served": {
-			func(s *stage) { s.release(releaseRecord('b')) },
-			back, Refused, CodeUsage, "has never served in production", "a",
-		},
-		"a rollback to a configuration that never served": {
-			func(s *stage) {
-				s.release(releaseRecord('b', func(r *ReleaseRecord) {
-					r.Declarations.Environment("production").Config["LOG_LEVEL"] = "debug"
-				}))
-				other := s.release(releaseRecord('b', func(r *ReleaseRecord) { r.Commit = commitOf('c') }))
-				_, err := s.journal.Record(s.t.Context(), Transition{Request: "r0", Environment: "production", Record: other, Release: digest('b'), Step: End, State: Succeeded})
-				must(s.t, err)
-			},
-			back, Refused, CodeUsage, "with this configuration", "a",
-		},
-		"the target does not answer": {
-			func(s *stage) {
-				s.release(releaseRecord('b'))
-				s.engine.restored = true
-				s.target.fail["status"] = errors.New("boom")
-			},
-			nil, Errored, CodeInternal, "boom", "a",
-		},
-		"a first release on somebody's database": {
-			func(s *stage) {
-				s.release(releaseRecord('b'))
-				s.target.notEmpty = true
-			},
-			nil, Failed, CodeFail, "not known to be empty", "",
-		},
-		"a first release on a database to adopt": {
-			func(s *stage) {
-				s.release(releaseRecord('b', adopting))
-				s.target.notEmpty = true
-			},
-			nil, Succeeded, CodePass, "", "",
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newStage(t)
-			if c.served != "" {
-				s.serves('a')
-			}
-			c.set(s)
-			var change []func(*Request)
-			if c.ask != nil {
-				change = append(change, c.ask)
-			}
-			s.expect(s.promote('b', change...), c.state, c.code, c.why)
-			if c.state != Succeeded {
-				s.called()
-			}
-		})
-	}
-}
-
 // TestAskingAgainProvesNothing: the refusal of a first release is no history
 // that would let the second request in.
-func TestAskingAgainProvesNothing(t *testing.T) {
-	s := newStage(t)
-	s.release(releaseRecord('a'))
-	s.target.notEmpty = true
-	s.expect(s.promote('a'), Failed, CodeFail, "not known to be empty")
-	s.expect(s.settled("production", s.ask("production", 'a')), Failed, CodeFail, "not known to be empty")
-	s.called()
-}
-
 // TestFirstReleaseMayTryAgain: its own tables, from a first attempt, are no
 // stranger's.
-func TestFirstReleaseMayTryAgain(t *testing.T) {
-	s := newStage(t)
-	s.release(releaseRecord('a'))
-	s.target.fail["complete"] = target.ErrNotReady
-	s.expect(s.promote('a'), Failed, CodeFail, "not ready")
-	_ = s.target.locked(func() error { delete(s.target.fail, "complete"); return nil })
-	s.expect(s.settled("production", s.ask("production", 'a')), Succeeded, CodePass)
-	s.sound(digest('a'))
-}
-
 // TestUnreadableRequest: what somebody botched on the branch is told, and does
 // not stand in the way of the next one.
-func TestUnreadableRequest(t *testing.T) {
-	s := newScene(t)
-	f := newFake("staging")
-	s.release(releaseRecord('a'))
-	s.ask("staging", 'a')
-	botch(t, s)
-	pending, err := s.journal.Pending(t.Context(), s.view(), "staging")
-	must(t, err)
-	last := s.ask("staging", 'a', func(r *Request) { r.Reason = "again" })
-	e := s.engine("staging", f)
-	// Before any promotion, so that it is not refused for being late.
-	must(t, e.carryOut(t.Context(), s.view(), pending[1]))
-	s.run(e)
-	got := s.settled("staging", pending[1].ID)
-	if got.State != Refused || got.Code != CodeUsage || !strings.Contains(got.Why, "request.json") {
-		t.Errorf("got %+v", got)
-	}
-	s.settled("staging", last)
-	if released(f.stable) != digest('a') {
-		t.Errorf("%q serves", released(f.stable))
-	}
-}
-
-func TestLateRequestIsRefused(t *testing.T) {
-	s := newStage(t)
-	s.serves('a')
-	s.release(releaseRecord('b'))
-	s.release(releaseRecord('c'))
-	first := s.ask("production", 'b')
-	late := s.ask("production", 'c')
-	s.run(s.engine)
-	s.expect(s.settled("production", first), Succeeded, CodePass)
-	s.expect(s.settled("production", late), Refused, CodeLocked, "another request was first", first[:12], "ann@example.org", digest('b')[7:19])
-	s.sound(digest('b'))
-	// Whoever has seen how it ended is not late. (Its update must be proved anew.)
-	s.prove(releaseRecord('c'))
-	s.expect(s.settled("production", s.ask("production", 'c')), Succeeded, CodePass)
-	s.sound(digest('c'))
-}
-
 // TestWhoNeverBeganIsNoWinner: a request that came to nothing does not refuse
 // those behind it.
-func TestWhoNeverBeganIsNoWinner(t *testing.T) {
-	s := newStage(t)
-	s.serves('a')
-	s.release(releaseRecord('b'))
-	nonsense := s.ask("production", 'd')
-	good := s.ask("production", 'b')
-	s.run(s.engine)
-	s.expect(s.settled("production", nonsense), Refused, CodeUsage)
-	s.expect(s.settled("production", good), Succeeded, CodePass)
-}
-
 func TestRollback(t *testing.T) {
 	s := newStage(t)
 	s.serves('a')
@@ -447,92 +273,9 @@ func TestRollback(t *testing.T) {
 }
 
 // TestRollbackStopsAPromotion: who wants to go back is not kept waiting.
-func TestRollbackStopsAPromotion(t *testing.T) {
-	s := newStage(t)
-	s.serves('a')
-	s.release(releaseRecord('b', func(r *ReleaseRecord) {
-		r.Declarations.Environment("production").Promotion.Canary.Limit = environments.Duration(time.Hour)
-	}))
-	s.target.samples[digest('b')] = [2]int64{3, 0}
-	forward := s.ask("production", 'b')
-	s.run(s.engine)
-	eventually(t, "the canary runs", func() bool { return slices.Contains(s.target.ops(), "canary") })
-	// Nonsense stops nothing.
-	nonsense := s.ask("production", 'd', back)
-	backward := s.ask("production", 'a', back)
-	s.expect(s.settled("production", forward), Aborted, CodeLocked, "asked for a rollback to release aaaa")
-	s.expect(s.settled("production", nonsense), Refused, CodeUsage)
-	s.expect(s.settled("production", backward), Succeeded, CodePass, "it serves already")
-	s.sound(digest('a'))
-}
-
-func TestHoldStopsACanary(t *testing.T) {
-	s := newStage(t)
-	s.serves('a')
-	s.release(releaseRecord('b', func(r *ReleaseRecord) {
-		r.Declarations.Environment("production").Promotion.Canary.Limit = environments.Duration(time.Hour)
-	}))
-	s.target.samples[digest('b')] = [2]int64{3, 0}
-	forward := s.ask("production", 'b')
-	s.run(s.engine)
-	eventually(t, "the canary runs", func() bool { return slices.Contains(s.target.ops(), "canary") })
-	must(t, s.journal.Hold(t.Context(), Hold{Environment: "production", Reason: "incident", By: "bob"}))
-	s.expect(s.settled("production", forward), Aborted, CodeLocked, "held by bob: incident")
-	s.sound(digest('a'))
-}
-
 // TestWithdrawalIsTriedAgain: as long as traffic may be where it must not be,
 // nothing ends, nothing else begins, and the engine goes on.
-func TestWithdrawalIsTriedAgain(t *testing.T) {
-	s := newStage(t)
-	s.serves('a')
-	s.release(releaseRecord('b'))
-	s.target.samples[digest('b')] = [2]int64{3000, 600}
-	s.target.fail["withdraw"] = errors.New("boom")
-	id := s.ask("production", 'b')
-	s.run(s.engine)
-	eventually(t, "it is tried again", func() bool {
-		n := 0
-		for _, op := range s.target.ops() {
-			if op == "withdraw" {
-				n++
-			}
-		}
-		return n >= 3
-	})
-	e := s.view().Environment("production")
-	if e.Active == nil || e.Active.Request != id || e.Consumed[id] != nil {
-		t.Fatalf("it has ended: %+v", e.Consumed[id])
-	}
-	_ = s.target.locked(func() error { delete(s.target.fail, "withdraw"); return nil })
-	s.expect(s.settled("production", id), RolledBack, CodeRolledBack)
-	s.sound(digest('a'))
-}
-
-func TestRestore(t *testing.T) {
-	s := newStage(t)
-	s.serves('a')
-	s.target.stable, s.target.serving, s.target.token = nil, nil, 77
-	s.run(s.engine)
-	eventually(t, "it serves again", func() bool { return len(s.target.served()) > 0 })
-	s.called("migrate", "complete")
-	s.sound(digest('a'))
-	if s.target.calls[1].Token != 77 {
-		t.Errorf("token %d, want the highest that was seen", s.target.calls[1].Token)
-	}
-}
-
 // TestRestoreThatFailsBlocksNothing: the next release may be what mends it.
-func TestRestoreThatFailsBlocksNothing(t *testing.T) {
-	s := newStage(t)
-	s.serves('a')
-	s.release(releaseRecord('b', func(r *ReleaseRecord) { r.Declarations.App.Migrate = nil }))
-	s.target.stable, s.target.serving = nil, nil
-	s.target.fail["migrate"] = target.ErrMigration
-	s.expect(s.promote('b'), Succeeded, CodePass)
-	s.sound(digest('b'))
-}
-
 // TestWarmLeftovers: an earlier promotion's previous release, that could not be
 // retired, is not what a later withdrawal goes back to.
 func TestWarmLeftovers(t *testing.T) {
@@ -579,35 +322,5 @@ func TestOvertakenPromotionTouchesNothing(t *testing.T) {
 	s.sound(digest('a'))
 }
 
-func TestEngineEndsWithItsContext(t *testing.T) {
-	s := newStage(t)
-	s.serves('a')
-	s.release(releaseRecord('b'))
-	s.target.samples[digest('b')] = [2]int64{3, 0}
-	s.ask("production", 'b')
-	stop := s.run(s.engine)
-	eventually(t, "the canary runs", func() bool { return slices.Contains(s.target.ops(), "canary") })
-	stop()
-	if a := s.view().Environment("production").Active; a == nil {
-		t.Error("an interrupted promotion was ended, and nobody has withdrawn it")
-	}
-}
-
 // TestResumeKeepsTheReason: killed between a withdrawal and the end of its
 // promotion, why it was withdrawn is not forgotten.
-func TestResumeKeepsTheReason(t *testing.T) {
-	s := newStage(t)
-	from := s.serves('a')
-	record := s.release(releaseRecord('b'))
-	tr := Transition{Request: s.ask("production", 'b'), Kind: Promote, Environment: "production", Record: record, Release: digest('b'), From: from}
-	token, err := s.engine.begin(t.Context(), &tr)
-	must(t, err)
-	tr.Token = token
-	for _, step := range []Step{Complete, Soak, Withdraw} {
-		must(t, s.engine.record(t.Context(), &tr, step, "2 of its instances ended"))
-	}
-	s.run(s.engine)
-	s.expect(s.settled("production", tr.Request), RolledBack, CodeRolledBack, "2 of its instances ended")
-	s.called("withdraw")
-	s.sound(digest('a'))
-}

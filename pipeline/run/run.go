@@ -306,39 +306,11 @@ func (s *state) measuring(known string, e *environments.Environment) ([]step, er
 		measured = append(measured, name)
 		criteria = append(criteria, c.Criterion)
 	}
-	return append(steps, step{name: "judge", needs: measured, do: s.judge(e, criteria)}), nil
-}
-
-// judge says what the policies make of some criteria. That is no decision, and
-// none is recorded: a decision is about all of them.
-func (s *state) judge(e *environments.Environment, criteria []string) func(context.Context, func(string)) (bool, error) {
-	return func(ctx context.Context, note func(string)) (bool, error) {
-		stage := policies.Readiness
-		if e.Promotion.From != "" {
-			stage = policies.Serving
-		}
-		v, err := s.Journal.View(ctx)
-		if err != nil {
-			return false, err
-		}
-		d, err := s.Judge.Decide(ctx, v, s.record, e.Name, stage)
-		if err != nil {
-			return false, err
-		}
-		d.Decision = d.Decision.Of(criteria)
-		s.mu.Lock()
-		s.result.Decisions = append(s.result.Decisions, d)
-		s.mu.Unlock()
-		note(string(d.Decision.Verdict))
-		if d.Decision.Verdict.Promotes() {
-			return false, nil
-		}
-		return false, &Stop{
-			Code:    promotion.CodeOf(d.Decision.Verdict),
-			Summary: fmt.Sprintf("%s in %s: %s", d.Decision.Verdict, e.Name, promotion.Unmet(d.Decision)),
-			Next:    "gate explain " + e.Name,
-		}
+	stage := policies.Readiness
+	if e.Promotion.From != "" {
+		stage = policies.Serving
 	}
+	return append(steps, step{name: "judge", needs: measured, do: s.decide(e, stage, criteria...)}), nil
 }
 
 // onRunning says whether the check needs the environment to serve.
@@ -362,8 +334,10 @@ func (s *state) find(e *environments.Environment) func(context.Context, func(str
 	}
 }
 
-// decide judges, and stops the run when the verdict does not promote.
-func (s *state) decide(e *environments.Environment, stage policies.Stage) func(context.Context, func(string)) (bool, error) {
+// decide judges, and stops the run when the verdict does not promote. Of some
+// criteria alone that is no decision, and none is recorded: a decision is about
+// all of them.
+func (s *state) decide(e *environments.Environment, stage policies.Stage, criteria ...string) func(context.Context, func(string)) (bool, error) {
 	return func(ctx context.Context, note func(string)) (bool, error) {
 		v, err := s.Journal.View(ctx)
 		if err != nil {
@@ -373,7 +347,9 @@ func (s *state) decide(e *environments.Environment, stage policies.Stage) func(c
 		if err != nil {
 			return false, err
 		}
-		if _, err := s.Journal.Decision(ctx, d); err != nil {
+		if len(criteria) > 0 {
+			d.Decision = d.Decision.Of(criteria)
+		} else if _, err := s.Journal.Decision(ctx, d); err != nil {
 			return false, err
 		}
 		s.mu.Lock()
