@@ -39,18 +39,22 @@ func (e *Engine) resume(ctx context.Context, v *View) error {
 	return e.withdraw(ctx, t, RolledBack, CodeRolledBack, "gate was stopped in the middle of the promotion")
 }
 
-// restore brings back what is desired where the target has lost it.
+// restore brings back what is desired where the target has lost it, or was left
+// with something else in the middle of a measurement.
 func (e *Engine) restore(ctx context.Context, v *View) error {
 	desired := v.Releases[v.Environment(e.Environment).Desired]
 	if desired == nil {
 		return nil
 	}
 	s, err := e.Target.Status(ctx)
-	if err != nil || s.Revision != "" {
-		return err
+	if err != nil {
+		return fmt.Errorf("bring back what is desired in %s: %w", e.Environment, err)
 	}
 	rev := desired.Revision(e.Environment)
-	if desired.Declarations.App.Migrate != nil {
+	if s.Revision == rev.ID() {
+		return nil
+	}
+	if s.Revision == "" && desired.Declarations.App.Migrate != nil {
 		if err := e.Target.Migrate(ctx, s.Token, rev); err != nil {
 			return fmt.Errorf("bring back release %s in %s: %w", short(rev.Release), e.Environment, err)
 		}
@@ -58,5 +62,8 @@ func (e *Engine) restore(ctx context.Context, v *View) error {
 	if err := e.Target.Complete(ctx, s.Token, rev); err != nil {
 		return fmt.Errorf("bring back release %s in %s: %w", short(rev.Release), e.Environment, err)
 	}
-	return nil
+	if s.Revision == "" {
+		return nil
+	}
+	return e.Target.Retire(ctx, s.Token)
 }
