@@ -35,6 +35,7 @@ type View struct {
 type Signed struct {
 	Digest   string          `json:"digest"`
 	Signers  []string        `json:"signers"`
+	Trusted  bool            `json:"trusted"` // signed and entered by keys that may measure there
 	Evidence checks.Evidence `json:"evidence"`
 }
 
@@ -168,6 +169,7 @@ func (v *View) Apply(it Item) error {
 		if err := into(&s.Evidence); err != nil {
 			return err
 		}
+		s.Trusted = it.May(ledger.Measure, s.Evidence.Environment)
 		v.evidence[s.Evidence.Key] = append(v.evidence[s.Evidence.Key], s)
 	case HoldType:
 		h := new(Hold)

@@ -120,7 +120,7 @@ func (j *Judge) record(s Signed, now time.Time) policies.Record {
 		Status:      string(e.Status),
 		Reason:      e.Reason,
 		Trust:       string(e.Trust),
-		Trusted:     j.Trusted(s.Signers, "measure", e.Environment),
+		Trusted:     s.Trusted && j.Trusted(s.Signers, "measure", e.Environment),
 		Runs:        1,
 		Finished:    e.Finished,
 		AgeSeconds:  now.Sub(e.Finished).Seconds(),

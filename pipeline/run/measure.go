@@ -124,7 +124,7 @@ func (s *state) reuse(ctx context.Context, c checks.Check, e *environments.Envir
 		if r.Evidence.Status != checks.Completed || r.Evidence.Trust != checks.TrustBase {
 			continue
 		}
-		if !s.Judge.Trusted(r.Signers, "measure", r.Evidence.Environment) {
+		if !r.Trusted || !s.Judge.Trusted(r.Signers, "measure", r.Evidence.Environment) {
 			continue
 		}
 		if s.Now().Sub(r.Evidence.Finished) > s.fresh(c, e) || c.Current != nil && !c.Current(in, r.Evidence) {
