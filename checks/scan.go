@@ -113,7 +113,7 @@ func scanMeasure(ctx context.Context, in Input) (Measurement, error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return toolsOutcome(ctx, err)
 	}
-	p.Findings = append(vulnerable, unsafe...)
+	p.Findings = slices.Concat(vulnerable, unsafe)
 	return Measurement{
 		Status: Completed, Payload: p,
 		Tools: map[string]string{

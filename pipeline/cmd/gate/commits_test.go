@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/report"
 	"github.com/smartcloudops/gate/policies"
@@ -28,6 +30,7 @@ type bad struct {
 	verdict   policies.Verdict
 	says      []string // each must be in what gate run prints
 	untouched bool     // staging, too, serves what it served before
+	absent    string   // table that must not be in staging's database
 }
 
 // everyRequest is a file of the service whose function sees every request.
@@ -148,7 +151,7 @@ func TestCommits(t *testing.T) {
 			},
 		},
 		{
-			name: "a migration fails", code: promotion.CodeFail, untouched: true, says: []string{"migration failed", "no_such_table"},
+			name: "a migration fails", code: promotion.CodeFail, untouched: true, absent: "planted", says: []string{"migration failed", "no_such_table"},
 			patch: func(w *world) {
 				w.write("app/postgres/migrations/00003_planted.sql", "-- +goose Up\nCREATE TABLE planted (id integer);\nALTER TABLE no_such_table ADD COLUMN x integer;\n")
 			},
@@ -219,6 +222,9 @@ func TestCommits(t *testing.T) {
 				}
 				w.answersOverTLS("staging", staging)
 			}
+			if c.absent != "" && w.hasTable("staging", c.absent) {
+				t.Errorf("the database was changed: it has the table %s", c.absent)
+			}
 			if c.code == promotion.CodeRolledBack {
 				w.backWithin("production", 2*time.Second)
 			}
@@ -276,6 +282,33 @@ func (w *world) answersOverTLS(environment, release string) {
 	if err != nil || res.StatusCode != http.StatusOK || !strings.Contains(string(body), release) || res.Header.Get("X-Gate-Release") != release {
 		w.t.Errorf("%s answers %s %s (%v), want release %s", environment, res.Status, body, err, release)
 	}
+}
+
+// hasTable asks the environment's own PostgreSQL, as the role that owns the schema.
+func (w *world) hasTable(environment, table string) bool {
+	w.t.Helper()
+	dir := filepath.Join(w.state, "env", environment, "postgres")
+	var secrets struct{ Migrator string }
+	b, err := os.ReadFile(filepath.Join(dir, "passwords.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &secrets)
+	}
+	port, perr := os.ReadFile(filepath.Join(dir, "port"))
+	if err != nil || perr != nil {
+		w.t.Fatalf("database of %s: %v, %v", environment, err, perr)
+	}
+	name := "smartcloudops_" + environment
+	conn, err := pgx.Connect(w.t.Context(), fmt.Sprintf("postgres://%s_migrator:%s@127.0.0.1:%s/%s", name, secrets.Migrator, strings.TrimSpace(string(port)), name))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer conn.Close(w.t.Context())
+	var known, found bool
+	err = conn.QueryRow(w.t.Context(), "SELECT to_regclass('metric_samples') IS NOT NULL, to_regclass($1) IS NOT NULL", table).Scan(&known, &found)
+	if err != nil || !known {
+		w.t.Fatalf("ask the database of %s: known %v, %v", environment, known, err)
+	}
+	return found
 }
 
 var backAfter = regexp.MustCompile(`all traffic was back (\S+) after the verdict`)

@@ -47,11 +47,10 @@ type traffic struct {
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 
-	mu       sync.Mutex
-	asked    []asked
-	stored   map[string]map[int64]bool // source → sample times in µs whose POST was answered 200
-	dialled  int
-	finished bool
+	mu      sync.Mutex
+	asked   []asked
+	stored  map[string]map[int64]bool // source → sample times in µs whose POST was answered 200
+	dialled int
 }
 
 // drive begins requests to the environment, rate a second over all clients.

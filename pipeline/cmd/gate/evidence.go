@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -60,9 +58,9 @@ func (c *EvidenceShowCmd) Run(ctx context.Context, g *Globals) error {
 		if r.Digest == c.Digest || len(c.Digest) >= 8 && strings.HasPrefix(strings.TrimPrefix(r.Digest, "sha256:"), strings.TrimPrefix(c.Digest, "sha256:")) {
 			return report.JSON(s.Out, map[string]any{
 				"digest": r.Digest, "seq": r.Entry.Seq, "at": r.Entry.At, "type": r.Statement.Type, "signers": r.Signers,
-				"subject": r.Statement.Subject, "predicate": json.RawMessage(r.Statement.Predicate),
+				"subject": r.Statement.Subject, "predicate": r.Statement.Predicate,
 			})
 		}
 	}
-	return &Exit{promotion.CodeUsage, errors.New(fmt.Sprintf("no statement %s is on record: gate evidence list shows them", c.Digest))}
+	return &Exit{promotion.CodeUsage, fmt.Errorf("no statement %s is on record: gate evidence list shows them", c.Digest)}
 }

@@ -86,8 +86,11 @@ func (x *executor) spawn(ctx context.Context, takeOver bool) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the daemon of %s: %w", x.environment, err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // how it ended, its state says
+		close(ended)
+	}()
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)

@@ -42,7 +42,7 @@ type session struct {
 // command names are found to be right: a mistake leaves no trace. The caller
 // must close.
 func (g *Globals) open(ctx context.Context, named ...string) (*session, error) {
-	s := &session{Globals: g, log: slog.New(tint.NewHandler(g.Err, &tint.Options{Level: slog.LevelInfo, NoColor: true}))}
+	s := &session{Globals: g, log: slog.New(tint.NewTextHandler(g.Err, &tint.Options{Level: slog.LevelInfo, NoColor: true}))}
 	var err error
 	if s.clone, err = release.OpenClone(ctx, g.Dir, g.Environ); err != nil {
 		return nil, err

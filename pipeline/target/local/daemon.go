@@ -321,6 +321,7 @@ func (d *Daemon) upkeep(ctx context.Context) error {
 	defer tick.Stop()
 	for n := 0; ; n++ {
 		problem := ""
+		address := d.database().AppURL()
 		if err := d.database().EnsureRunning(ctx); err != nil && ctx.Err() == nil {
 			problem = err.Error()
 			d.opt.Log.Error("database", "error", err)
@@ -328,6 +329,9 @@ func (d *Daemon) upkeep(ctx context.Context) error {
 		d.mu.Lock()
 		d.problem = problem
 		d.mu.Unlock()
+		if d.database().AppURL() != address {
+			d.reconnect()
+		}
 		if n%3 == 0 {
 			d.fill(ctx)
 		}
@@ -343,6 +347,17 @@ func (d *Daemon) upkeep(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		}
+	}
+}
+
+// reconnect ends the instances, which come back knowing the database's new
+// address: its old one was taken while it was down, so they have no database.
+func (d *Daemon) reconnect() {
+	for _, in := range d.sup.Instances() {
+		if in.PID > 0 {
+			d.opt.Log.Warn("the database has moved to another port: instance is started anew", "instance", in.ID)
+			_ = syscall.Kill(in.PID, syscall.SIGTERM)
 		}
 	}
 }

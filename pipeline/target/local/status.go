@@ -94,7 +94,7 @@ func (d *Daemon) fill(ctx context.Context) {
 	}
 	ids, err := d.start(ctx, *s.Stable.Revision, n)
 	if err == nil {
-		err = d.enter(func(st *state) { st.Stable.Instances = append(kept, ids...) })
+		err = d.enter(func(st *state) { st.Stable.Instances = slices.Concat(kept, ids) })
 	}
 	if err != nil && ctx.Err() == nil {
 		d.opt.Log.Error("start missing instances", "error", err)

@@ -123,8 +123,7 @@ func (d *Daemon) start(ctx context.Context, rev target.Revision, n int) ([]strin
 		ids = append(ids, r.in.ID)
 	}
 	if len(errs) > 0 {
-		d.stop(context.WithoutCancel(ctx), ids)
-		return nil, errs[0]
+		return nil, errors.Join(errs[0], d.stop(context.WithoutCancel(ctx), ids))
 	}
 	return ids, d.known(ctx, ids)
 }
@@ -145,8 +144,8 @@ func (d *Daemon) known(ctx context.Context, ids []string) error {
 		live := d.sup.Instances()
 		for _, id := range ids {
 			if !slices.ContainsFunc(live, func(in supervisor.Instance) bool { return in.ID == id && in.PID != 0 }) {
-				d.stop(context.WithoutCancel(ctx), ids)
-				return fmt.Errorf("%w: instance %s ended right after it was ready", target.ErrNotReady, id)
+				err := fmt.Errorf("%w: instance %s ended right after it was ready", target.ErrNotReady, id)
+				return errors.Join(err, d.stop(context.WithoutCancel(ctx), ids))
 			}
 		}
 		select {

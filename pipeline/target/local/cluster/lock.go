@@ -28,9 +28,9 @@ func lock(path string) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("database folder is %w: pid %s holds %s; use that one, or stop it first", ErrLocked, who, path)
 	}
-	if err := f.Truncate(0); err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
 	// The pid is for people only: a full disk must not keep a database down.
+	if f.Truncate(0) == nil {
+		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
 	return f, nil
 }
