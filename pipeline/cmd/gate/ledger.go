@@ -17,10 +17,12 @@ type LedgerCmd struct {
 }
 
 // LedgerVerifyCmd verifies.
-type LedgerVerifyCmd struct{}
+type LedgerVerifyCmd struct {
+	Accept bool `help:"Take the ledger as it stands, after one was restored or its high-water mark was lost: what was cut off before shows no more."`
+}
 
 // Run verifies, and ends with 3 when something is wrong.
-func (LedgerVerifyCmd) Run(ctx context.Context, g *Globals) error {
+func (c LedgerVerifyCmd) Run(ctx context.Context, g *Globals) error {
 	s, err := g.open(ctx)
 	if err != nil {
 		if errors.Is(err, ledger.ErrTruncated) || errors.Is(err, ledger.ErrBroken) {
@@ -29,7 +31,11 @@ func (LedgerVerifyCmd) Run(ctx context.Context, g *Globals) error {
 		return err
 	}
 	defer s.close()
-	r, err := s.ledger.Verify(ctx)
+	verify := s.ledger.Verify
+	if c.Accept {
+		verify = s.ledger.Accept
+	}
+	r, err := verify(ctx)
 	if err != nil && !errors.Is(err, ledger.ErrTruncated) && !errors.Is(err, ledger.ErrBroken) {
 		return err
 	}
