@@ -84,21 +84,10 @@ func TestDrills(t *testing.T) {
 }
 
 // through takes what is checked out into the environment and returns its
-// release. A machine that is too busy to measure is asked again.
+// release.
 func (d *drills) through(environment string) string {
 	d.t.Helper()
-	var r result
-	for range 4 {
-		if r = d.gate("run", "--through", environment, "--output", "json"); r.code != promotion.CodeInconclusive {
-			break
-		}
-		d.t.Logf("gate run was inconclusive, and is asked again: %.300s", r.out[max(0, strings.Index(r.out, `"summary"`)):])
-	}
-	var o outcome
-	if err := json.Unmarshal([]byte(r.out), &o); err != nil || r.code != promotion.CodePass {
-		d.t.Fatalf("gate run --through %s: %v\n%s", environment, err, r)
-	}
-	return o.Release
+	return d.runs(promotion.CodePass, "--through", environment).Release
 }
 
 // edition commits code that does the same under another name, which makes it
