@@ -173,9 +173,15 @@ func (s *session) writeHTML(res *run.Result, file string) error {
 	return err
 }
 
-// tidy packs the ledger and drops releases that nobody will go back to. It runs
-// when nothing is being measured any more.
+// tidy mirrors the ledger where a remote is declared, packs it, and drops
+// releases that nobody will go back to. It runs when nothing is being measured
+// any more.
 func (s *session) tidy(ctx context.Context) error {
+	if s.decl.Trust.Remote != "" {
+		if err := s.ledger.Mirror(ctx); err != nil {
+			return err
+		}
+	}
 	n, err := s.ledger.Loose(ctx)
 	if err == nil && n >= ledger.PackAt {
 		err = s.ledger.Pack(ctx)
