@@ -177,10 +177,8 @@ func (s *session) writeHTML(res *run.Result, file string) error {
 // releases that nobody will go back to. It runs when nothing is being measured
 // any more.
 func (s *session) tidy(ctx context.Context) error {
-	if s.decl.Trust.Remote != "" {
-		if err := s.ledger.Mirror(ctx); err != nil {
-			return err
-		}
+	if err := s.ledger.Mirror(ctx); err != nil {
+		return err
 	}
 	n, err := s.ledger.Loose(ctx)
 	if err == nil && n >= ledger.PackAt {
