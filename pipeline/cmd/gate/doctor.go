@@ -83,11 +83,11 @@ func (c DoctorCmd) Run(ctx context.Context, g *Globals) error {
 			}
 		}
 	}
-	pg := "from " + postgres(g.Getenv)
-	if pg == "from " {
-		pg = "none on this machine: one is downloaded with the first use"
+	pg, err := cluster.Programs(ctx, cluster.Options{BinDir: g.Getenv("GATE_POSTGRES_BIN"), Path: g.Getenv("PATH")})
+	if errors.Is(err, cluster.ErrNoPostgres) {
+		pg, err = "none on this machine: one is downloaded with the first use", nil
 	}
-	add("PostgreSQL", pg, nil, "")
+	add("PostgreSQL", pg, err, "install PostgreSQL 13 or newer, or name its folder with GATE_POSTGRES_BIN")
 	db := g.Getenv("GOVULNDB")
 	if db == "" {
 		db = "the live one (set GOVULNDB to use a copy)"
@@ -160,18 +160,4 @@ func bare(err error) error {
 		return path.Err
 	}
 	return err
-}
-
-func postgres(getenv func(string) string) string {
-	if d := getenv("GATE_POSTGRES_BIN"); d != "" {
-		return d
-	}
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
-	if len(found) > 0 {
-		return filepath.Dir(found[len(found)-1])
-	}
-	if p, err := exec.LookPath("postgres"); err == nil {
-		return filepath.Dir(p)
-	}
-	return ""
 }

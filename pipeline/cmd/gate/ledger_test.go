@@ -20,6 +20,13 @@ func TestLedgerVerify(t *testing.T) {
 	if r := w.want(promotion.CodePass, "ledger", "verify"); !strings.Contains(r.out, "every signature and link right") {
 		t.Errorf("%s", r)
 	}
+	// A look at what is on record leaves nothing in the clone.
+	if r := w.gate("report"); !strings.Contains(r.out, filepath.Join(w.state, "reports")) {
+		t.Errorf("%s", r)
+	}
+	if changed := w.git("status", "--porcelain"); changed != "" {
+		t.Errorf("the clone was written to: %s", changed)
+	}
 	mark := filepath.Join(w.state, "ledger.mark")
 	kept, err := os.ReadFile(mark)
 	if err != nil {

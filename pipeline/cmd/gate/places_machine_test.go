@@ -93,7 +93,7 @@ func TestTakenPort(t *testing.T) {
 // want the same address.
 func TestForeignPort(t *testing.T) {
 	if testing.Short() {
-		t.Skip("SKIPPED: makes a PostgreSQL cluster, about 4 s")
+		t.Skip("SKIPPED under -short: that two clones do not take each other's address is NOT tested; makes a PostgreSQL cluster, about 4 s")
 	}
 	owner := foreignWorld(t)
 	owner.serve(t, "staging")
@@ -139,7 +139,7 @@ func TestUnusableDatabase(t *testing.T) {
 			[]string{"database of staging", "URL is not valid", "postgres://USER:PASSWORD@HOST:PORT/DATABASE"}, wantStaging[0])
 	})
 	if testing.Short() {
-		t.Skip("SKIPPED: makes a PostgreSQL cluster, about 3 s")
+		t.Skip("SKIPPED under -short: wrong passwords and too few rights are NOT tested; makes a PostgreSQL cluster, about 3 s")
 	}
 	admin, app := realCluster(t)
 	wrong := *admin

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/report"
@@ -15,7 +13,7 @@ import (
 // ReportCmd writes the report.
 type ReportCmd struct {
 	Environment string `arg:"" default:"staging" help:"The environment whose newest decision is shown."`
-	HTML        string `name:"html" default:"gate-report.html" placeholder:"FILE" help:"File to write."`
+	HTML        string `name:"html" placeholder:"FILE" help:"File to write (default: in the state directory)."`
 }
 
 // Run renders what is on record; it measures nothing.
@@ -50,17 +48,14 @@ func (c *ReportCmd) Run(ctx context.Context, g *Globals) error {
 			r.Evidence = append(r.Evidence, run.Measured{Digest: e.Digest, Reused: true, Runs: len(v.Evidence(e.Evidence.Key)), Evidence: e.Evidence})
 		}
 	}
-	f, err := os.Create(c.HTML)
+	file, err := s.writeHTML(r, c.HTML)
 	if err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	if err := errors.Join(report.HTML(f, r), f.Close()); err != nil {
 		return err
 	}
 	if s.Output == "json" {
-		err = report.JSON(s.Out, map[string]any{"file": c.HTML, "verdict": d.Decision.Verdict, "environment": c.Environment})
+		err = report.JSON(s.Out, map[string]any{"file": file, "verdict": d.Decision.Verdict, "environment": c.Environment})
 	} else {
-		_, err = fmt.Fprintf(s.Out, "%s  %s for %s\n", c.HTML, d.Decision.Verdict, c.Environment)
+		_, err = fmt.Fprintf(s.Out, "%s  %s for %s\n", file, d.Decision.Verdict, c.Environment)
 	}
 	if err == nil && d.Decision.Verdict == policies.Error {
 		return &Exit{Code: promotion.CodeInternal}

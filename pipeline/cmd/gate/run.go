@@ -135,8 +135,12 @@ func (s *session) pipelined(ctx context.Context, o run.Options, html string) err
 		}
 	}
 	if len(res.Decisions) > 0 && o.Goal == run.GoalAll {
-		if herr := s.writeHTML(res, html); herr != nil {
+		file, herr := s.writeHTML(res, html)
+		if herr != nil {
 			return herr
+		}
+		if s.Output == "text" {
+			fmt.Fprintf(s.Out, "report  %s\n", file)
 		}
 	}
 	if perr := s.tidy(ctx); perr != nil {
@@ -154,23 +158,21 @@ func (s *session) pipelined(ctx context.Context, o run.Options, html string) err
 	return nil
 }
 
-func (s *session) writeHTML(res *run.Result, file string) error {
+// writeHTML writes the report and returns its file: without a name one in the
+// state directory, since the clone is only read.
+func (s *session) writeHTML(res *run.Result, file string) (string, error) {
 	if file == "" {
 		dir := filepath.Join(s.state, "reports")
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("report: %w", err)
+			return "", fmt.Errorf("report: %w", err)
 		}
 		file = filepath.Join(dir, "latest.html")
 	}
 	f, err := os.Create(file)
 	if err != nil {
-		return fmt.Errorf("report: %w", err)
+		return "", fmt.Errorf("report: %w", err)
 	}
-	err = errors.Join(report.HTML(f, res), f.Close())
-	if err == nil && s.Output == "text" {
-		fmt.Fprintf(s.Out, "report  %s\n", file)
-	}
-	return err
+	return file, errors.Join(report.HTML(f, res), f.Close())
 }
 
 // tidy mirrors the ledger where a remote is declared, packs it, and drops

@@ -5,7 +5,6 @@ package certs
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -55,23 +54,6 @@ func (s *Source) Refresh(now time.Time) (changed bool, err error) {
 	}
 	s.current.Store(next)
 	return true, nil
-}
-
-// Run refreshes every so often until ctx ends. Report, if not nil, is told of
-// each change and each error.
-func (s *Source) Run(ctx context.Context, every time.Duration, now func() time.Time, report func(changed bool, err error)) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if changed, err := s.Refresh(now()); report != nil && (changed || err != nil) {
-			report(changed, err)
-		}
-	}
 }
 
 // Given serves the certificate in PEM files that somebody else renews, such as
