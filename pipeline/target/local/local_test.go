@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -416,6 +417,35 @@ func TestTarget(t *testing.T) {
 		}()
 		if stray == "" || len(p.now().Instances) != 3 {
 			t.Fatalf("%+v", p.now())
+		}
+		p.serves("two")
+	})
+	run("the database moves when its port is taken, and the instances follow", func(t *testing.T, _ context.Context) {
+		address, before := p.database().AppURL(), p.pids("stable")
+		u, err := url.Parse(address)
+		p.must(err)
+		// The port is free from the postmaster's end until the next one begins.
+		var thief net.Listener
+		p.must(syscall.Kill(p.database().PID(), syscall.SIGKILL))
+		for deadline := time.Now().Add(5 * time.Second); thief == nil; {
+			if thief, err = net.Listen("tcp", u.Host); err != nil && time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+		}
+		defer thief.Close()
+		moved := func() bool {
+			if p.database().AppURL() == address {
+				return false
+			}
+			return !slices.ContainsFunc(p.now().Instances, func(in target.Instance) bool {
+				return in.Health != target.Healthy || slices.Contains(before, in.PID)
+			})
+		}
+		for deadline := time.Now().Add(20 * time.Second); !moved(); {
+			if time.Now().After(deadline) {
+				t.Fatalf("the address has changed: %v; instances before %v, now %v", p.database().AppURL() != address, before, p.pids("stable"))
+			}
+			<-time.After(10 * time.Millisecond)
 		}
 		p.serves("two")
 	})
