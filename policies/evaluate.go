@@ -74,6 +74,11 @@ func (p *Policies) judge(ctx context.Context, input any) (Verdict, []Criterion, 
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	results, err := p.query.Eval(ctx, rego.EvalParsedInput(value))
+	// The engine looks at the context now and then only, and may come to an end
+	// after its time.
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		return Error, nil, fmt.Errorf("%w: %w", ErrEvaluation, err)
 	}
