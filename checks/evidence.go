@@ -61,6 +61,7 @@ type Evidence struct {
 	Status      Status            `json:"status"`
 	Reason      string            `json:"reason,omitempty"` // why it is not completed
 	Trust       Trust             `json:"trust"`
+	Nonce       string            `json:"nonce,omitempty"` // of the call that asked for it, so that nothing older can stand for it
 	Tools       map[string]string `json:"tools,omitempty"` // name → version, of what measured
 	Payload     json.RawMessage   `json:"payload,omitempty"`
 }

@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,7 +28,7 @@ func (c Check) Subject(in Input) Subject {
 // KeyParameters are everything that c's measurement depends on beside its
 // subject and version.
 func (c Check) KeyParameters(in Input) map[string]string {
-	p := map[string]string{"machine": Machine()}
+	p := map[string]string{"machine": cmp.Or(in.Machine, Machine())}
 	if c.InEnv {
 		p["environment"] = in.Environment.Name
 		p["configuration"] = in.Environment.ConfigDigest()

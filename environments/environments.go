@@ -186,7 +186,24 @@ type Trust struct {
 	// Remote is where the ledger is mirrored to, by Git; empty: nowhere. A
 	// machine's own key counts only on a ledger without a remote.
 	Remote string `yaml:"remote" json:"remote,omitempty"`
-	Keys   []Key  `yaml:"keys" json:"keys,omitempty"`
+	// Protected is the branch whose commits alone may be promoted into an
+	// environment that is promoted into; empty: any.
+	Protected string `yaml:"protected" json:"protected,omitempty"`
+	// Machines are the classes of machines whose figures count, as
+	// "linux/amd64/4cpu"; empty: only the class of the machine that judges.
+	Machines []string `yaml:"machines" json:"machines,omitempty"`
+	// Owned are patterns of files that, beside those that gate always owns, a
+	// change may touch only with the approval of one of People.
+	Owned  []string `yaml:"owned" json:"owned,omitempty"`
+	Keys   []Key    `yaml:"keys" json:"keys,omitempty"`
+	People []Person `yaml:"people" json:"people,omitempty"`
+}
+
+// Person is somebody whose identity GitHub vouches for.
+type Person struct {
+	GitHub       string   `yaml:"github" json:"github"`                       // login
+	May          []string `yaml:"may" json:"may"`                             // approve
+	Environments []string `yaml:"environments" json:"environments,omitempty"` // empty: all
 }
 
 // Key is somebody who may sign.

@@ -8,12 +8,17 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
 )
 
 var (
 	nameRE      = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
 	envVarRE    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	toolchainRE = regexp.MustCompile(`^go1\.[0-9]+\.[0-9]+$`)
+	machineRE   = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9]+/[1-9][0-9]*cpu$`)
+	branchRE    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$`)
+	loginRE     = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,38})$`)
 	keyIDRE     = regexp.MustCompile(`^ed25519:[0-9a-f]{64}$`)
 	variableRE  = regexp.MustCompile(`\$\{([^}]*)\}`)
 )
@@ -23,6 +28,7 @@ var (
 	serveVariables = []string{"PORT", "DATABASE_URL", "RELEASE", "ENVIRONMENT", "INSTANCE"}
 	loadVariables  = []string{"USER", "SEQ", "RUN", "NOW"}
 	actions        = []string{"measure", "decide", "promote", "approve", "daemon"}
+	personal       = []string{"approve"}
 	methods        = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 )
 
@@ -219,18 +225,42 @@ func (v *validator) order(d *Declarations) {
 }
 
 func (v *validator) trust(f string, t *Trust) {
+	if t.Protected != "" && (!branchRE.MatchString(t.Protected) || strings.Contains(t.Protected, "..")) {
+		v.say(f, "$.protected", "name a branch, as main", "is %q", t.Protected)
+	}
+	for i, m := range t.Machines {
+		if !machineRE.MatchString(m) {
+			v.say(f, fmt.Sprintf("$.machines[%d]", i), "write it as gate doctor prints it, linux/amd64/4cpu", "is %q", m)
+		}
+	}
+	for i, o := range t.Owned {
+		if !doublestar.ValidatePattern(o) || strings.HasPrefix(o, "/") || o == "" {
+			v.say(f, fmt.Sprintf("$.owned[%d]", i), "write a pattern relative to the repository, as checks/**", "is %q", o)
+		}
+	}
 	for i, k := range t.Keys {
 		at := fmt.Sprintf("$.keys[%d]", i)
 		if !keyIDRE.MatchString(k.ID) {
 			v.say(f, at+".id", "write ed25519: and 64 hexadecimal digits, as gate doctor prints it", "is %q", k.ID)
 		}
-		if len(k.May) == 0 {
-			v.say(f, at+".may", "list what it may sign: "+strings.Join(actions, ", "), "is empty")
+		v.may(f, at, k.May, actions)
+	}
+	for i, p := range t.People {
+		at := fmt.Sprintf("$.people[%d]", i)
+		if !loginRE.MatchString(p.GitHub) {
+			v.say(f, at+".github", "write a GitHub login", "is %q", p.GitHub)
 		}
-		for _, m := range k.May {
-			if !slices.Contains(actions, m) {
-				v.say(f, at+".may", "use some of "+strings.Join(actions, ", "), "holds %q", m)
-			}
+		v.may(f, at, p.May, personal)
+	}
+}
+
+func (v *validator) may(f, at string, may, known []string) {
+	if len(may) == 0 {
+		v.say(f, at+".may", "list some of: "+strings.Join(known, ", "), "is empty")
+	}
+	for _, m := range may {
+		if !slices.Contains(known, m) {
+			v.say(f, at+".may", "use some of "+strings.Join(known, ", "), "holds %q", m)
 		}
 	}
 }

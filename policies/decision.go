@@ -42,6 +42,9 @@ const (
 	Serving Stage = "serving"
 	// Canary: do the two arms of a canary comparison agree?
 	Canary Stage = "canary"
+	// Proposal: may the change be merged? Readiness in an environment of its own,
+	// with evidence that its own code may have made; it never promotes.
+	Proposal Stage = "change"
 )
 
 // Decision on a release for an environment. The JSON keys are a contract.
@@ -95,11 +98,40 @@ type Input struct {
 	Environment string                    `json:"environment"`
 	Release     string                    `json:"release"`
 	Commit      string                    `json:"commit,omitempty"`
-	Bootstrap   bool                      `json:"bootstrap"`  // the target proved that it never served, and the history is empty
-	Dirty       bool                      `json:"dirty"`      // built from a tree with uncommitted changes
-	Expected    map[string]Expected       `json:"expected"`   // check → the only evidence that counts
-	Thresholds  map[string]map[string]any `json:"thresholds"` // criterion → name → value
+	Bootstrap   bool                      `json:"bootstrap"`        // the target proved that it never served, and the history is empty
+	Dirty       bool                      `json:"dirty"`            // built from a tree with uncommitted changes
+	Branch      *Branch                   `json:"branch,omitempty"` // nil: none is protected
+	Change      *Change                   `json:"change,omitempty"` // with Proposal
+	Expected    map[string]Expected       `json:"expected"`         // check → the only evidence that counts
+	Thresholds  map[string]map[string]any `json:"thresholds"`       // criterion → name → value
 	Evidence    []Record                  `json:"evidence"`
+}
+
+// Branch is the protected branch, and whether the commit is on it.
+type Branch struct {
+	Name     string `json:"name"`
+	Contains string `json:"contains"` // yes, no, unknown
+}
+
+// Change is what a proposal does to the commit that it is to be merged into.
+type Change struct {
+	Base      string      `json:"base"`      // commit
+	Author    string      `json:"author"`    // GitHub login; empty: unknown
+	Files     int         `json:"files"`     // that it touches
+	Owned     []OwnedFile `json:"owned"`     // of them, those that measure and judge
+	Approvals []Approval  `json:"approvals"` // by those who may
+}
+
+// OwnedFile is a touched file that says how a change is measured and judged.
+type OwnedFile struct {
+	Path string `json:"path"`
+	Kind string `json:"kind"`
+}
+
+// Approval is somebody's consent to exactly one commit.
+type Approval struct {
+	By     string `json:"by"`
+	Commit string `json:"commit"`
 }
 
 // Expected identifies the evidence that a criterion accepts.

@@ -20,6 +20,7 @@ var Required = map[Stage][]string{
 	Promotion: {"source", "tests", "scan", "config", "load", "update", "tls"},
 	Serving:   {"source", "tests", "scan", "config", "load", "update", "tls"},
 	Canary:    {"canary"},
+	Proposal:  {"source", "change", "tests", "scan", "config", "load", "update", "tls"},
 }
 
 // patience is how long one decision may take: two orders of magnitude more than

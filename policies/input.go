@@ -77,7 +77,7 @@ func judgeable(in Input) error {
 		return fmt.Errorf("%w: the clock says %s", ErrInput, in.At.Format(time.RFC3339))
 	}
 	if _, ok := Required[in.Stage]; !ok {
-		return fmt.Errorf("%w: stage %q is none of admission, readiness, promotion, serving, canary", ErrInput, in.Stage)
+		return fmt.Errorf("%w: stage %q is none of admission, readiness, promotion, serving, canary, change", ErrInput, in.Stage)
 	}
 	for criterion, named := range in.Thresholds {
 		for name, v := range named {

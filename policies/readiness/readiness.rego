@@ -9,6 +9,7 @@ package gate.readiness
 
 import data.gate.lib
 import data.gate.readiness.canary
+import data.gate.readiness.change
 import data.gate.readiness.config
 import data.gate.readiness.load
 import data.gate.readiness.scan
@@ -26,12 +27,15 @@ required := {
 	"promotion": ["source", "tests", "scan", "config", "load", "update", "tls"],
 	"serving": ["source", "tests", "scan", "config", "load", "update", "tls"],
 	"canary": ["canary"],
+	"change": ["source", "change", "tests", "scan", "config", "load", "update", "tls"],
 }
 
 # METADATA
 # title: Criteria that exist
 # description: a new criterion is one more line here, in required and in thresholds.yaml
 found["source"] := source.criterion
+
+found["change"] := change.criterion
 
 found["tests"] := tests.criterion
 

@@ -3,7 +3,7 @@ package gate.readiness_test
 import data.gate.fixtures
 import data.gate.readiness
 
-stages := ["admission", "readiness", "promotion", "serving", "canary"]
+stages := ["admission", "readiness", "promotion", "serving", "canary", "change"]
 
 test_a_ready_release_passes_at_every_stage if {
 	every stage in stages {
@@ -18,7 +18,7 @@ test_no_evidence_is_inconclusive_at_every_stage if {
 	every stage in stages {
 		d := readiness.decision with input as object.union(fixtures.ready(stage), {"evidence": []})
 		d.verdict == "inconclusive"
-		every c in d.criteria { c.verdict == object.get({"source": "pass"}, c.id, "inconclusive") }
+		every c in d.criteria { c.verdict == object.get({"source": "pass", "change": "pass"}, c.id, "inconclusive") }
 	}
 }
 

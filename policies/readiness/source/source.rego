@@ -27,7 +27,27 @@ criterion := lib.conclude({
 rows := [
 	lib.row(input.dirty == false, severity, "built from a tree with uncommitted changes"),
 	lib.row(is_commit(object.get(input, "commit", "")), "inconclusive", "no full commit id is given"),
+	lib.row(on_branch == "yes", off_branch, sprintf("the commit is not known to be on the protected branch %v", [branch.name])),
 ]
+
+# METADATA
+# title: The protected branch
+# description: null where none is declared
+branch := object.get(input, "branch", {"name": "", "contains": "yes"})
+
+# METADATA
+# title: Whether the commit is on the protected branch
+# description: it matters once the release is to be promoted
+on_branch := branch.contains if {
+	input.stage in {"promotion", "serving"}
+} else := "yes"
+
+# METADATA
+# title: Severity of a commit that is on no protected branch
+# description: fail where it is known not to be
+off_branch := "fail" if {
+	on_branch == "no"
+} else := "inconclusive"
 
 # METADATA
 # title: Severity of uncommitted changes

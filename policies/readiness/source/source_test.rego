@@ -41,3 +41,28 @@ test_a_dirty_flag_that_is_none_is_an_error if {
 		c.verdict == "error"
 	}
 }
+
+test_a_commit_of_another_branch_fails_a_promotion if {
+	every stage in ["promotion", "serving"] {
+		c := fixtures.judged(object.union(fixtures.ready(stage), {"branch": {"name": "main", "contains": "no"}}), "source")
+		c.verdict == "fail"
+		contains(c.why, "protected branch main")
+	}
+}
+
+test_a_commit_of_an_unknown_branch_is_inconclusive_for_a_promotion if {
+	every contains_it in ["unknown", "", null, true] {
+		c := fixtures.judged(object.union(fixtures.ready("promotion"), {"branch": {"name": "main", "contains": contains_it}}), "source")
+		c.verdict == "inconclusive"
+	}
+}
+
+test_the_branch_does_not_matter_before_a_promotion if {
+	c := fixtures.judged(object.union(fixtures.ready("readiness"), {"branch": {"name": "main", "contains": "no"}}), "source")
+	c.verdict == "pass"
+}
+
+test_a_commit_of_the_protected_branch_passes if {
+	c := fixtures.judged(object.union(fixtures.ready("promotion"), {"branch": {"name": "main", "contains": "yes"}}), "source")
+	c.verdict == "pass"
+}
