@@ -77,7 +77,7 @@ func Take(ctx context.Context, c Check, in Input, now func() time.Time) (Taken, 
 	}
 	t.Finished = now().UTC()
 	if err == nil {
-		err = t.Status.valid()
+		err = t.Status.Valid()
 	}
 	if err != nil {
 		t.Status, t.Reason = Errored, err.Error()
@@ -130,7 +130,8 @@ func (t Taken) Evidence(c Check, in Input) Evidence {
 	return e
 }
 
-func (s Status) valid() error {
+// Valid says what is wrong with a status that is none.
+func (s Status) Valid() error {
 	switch s {
 	case Completed, Errored, Unavailable, Invalid, NotApplicable:
 		return nil

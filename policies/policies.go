@@ -84,6 +84,9 @@ func New(ctx context.Context, overlay fs.FS) (*Policies, error) {
 // version of the engine. Tests of policies do not change it.
 func (p *Policies) Digest() string { return p.digest }
 
+// parts are the files and folders that policies consist of.
+var parts = []string{"lib", "readiness", "schema", thresholdsFile}
+
 // sources reads every file that policies consist of, by path; tests are left
 // out.
 func sources(overlay fs.FS) (map[string][]byte, error) {
@@ -95,6 +98,13 @@ func sources(overlay fs.FS) (map[string][]byte, error) {
 		err := fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
 			if err != nil {
 				return err
+			}
+			if top, _, _ := strings.Cut(name, "/"); !slices.Contains(parts, top) && name != "." {
+				// A repository's folder may hold policies for other judges.
+				if d.IsDir() {
+					return fs.SkipDir
+				}
+				return nil
 			}
 			if d.IsDir() || !isSource(name) {
 				return nil

@@ -91,6 +91,11 @@ func loadKey(path string) (*Key, error) {
 	if err != nil {
 		return nil, storageError("read the key", err)
 	}
+	return ParseKey(b, path)
+}
+
+// ParseKey reads a private key (PEM, PKCS #8); path says where it came from.
+func ParseKey(b []byte, path string) (*Key, error) {
 	block, _ := pem.Decode(b)
 	if block == nil || block.Type != "PRIVATE KEY" {
 		return nil, fmt.Errorf("key %s holds no PEM private key: restore it, or move it away and a new one is made", path)

@@ -21,6 +21,40 @@ type Judge struct {
 	// Trusted says whether one of the keys may do the action in the environment.
 	Trusted func(signers []string, action, environment string) bool
 	Now     func() time.Time
+
+	// Base are the declarations whose thresholds count; nil: the release's own.
+	Base *environments.Declarations
+	// Machines are the classes of machines whose figures count, the preferred one
+	// first; empty: this machine's.
+	Machines []string
+	// Change is what the proposal under judgement does; nil: none is.
+	Change *policies.Change
+	// Branch says whether the commit is on the protected branch; nil: none is
+	// protected.
+	Branch func(ctx context.Context, commit string) *policies.Branch
+}
+
+// Thresholds are those that count in the environment e.
+func (j *Judge) Thresholds(e *environments.Environment) (map[string]map[string]any, error) {
+	if j.Base != nil {
+		e = j.Base.Environment(e.Name)
+	}
+	return j.Policies.Thresholds(e)
+}
+
+// on is in as the check would have been measured: on the first class of machine
+// that has any evidence of it.
+func (j *Judge) on(v *View, c checks.Check, in checks.Input) checks.Input {
+	for _, m := range j.Machines {
+		in.Machine = m
+		if len(v.Evidence(c.Key(in))) > 0 {
+			return in
+		}
+	}
+	if len(j.Machines) > 0 {
+		in.Machine = j.Machines[0]
+	}
+	return in
 }
 
 // Input is what a check would measure the release on. The environment's
@@ -70,7 +104,7 @@ func StageFor(e *environments.Environment) policies.Stage {
 
 // Records are the evidence for one check, as a policy sees it: the completed
 // runs of the key pooled, the others one by one.
-func (j *Judge) Records(v *View, c checks.Check, in checks.Input, now time.Time) ([]policies.Record, error) {
+func (j *Judge) Records(v *View, c checks.Check, in checks.Input, stage policies.Stage, now time.Time) ([]policies.Record, error) {
 	var pooled *policies.Record
 	var payloads [][]byte
 	var records []policies.Record
@@ -78,7 +112,7 @@ func (j *Judge) Records(v *View, c checks.Check, in checks.Input, now time.Time)
 		r := j.record(s, now)
 		// Only what counts is pooled: a run by a stranger must not be able to
 		// dilute, nor to spoil, what trusted keys have measured.
-		if !r.Trusted || s.Evidence.Status != checks.Completed || s.Evidence.Trust != checks.TrustBase {
+		if !r.Trusted || s.Evidence.Status != checks.Completed || !vouched(s.Evidence.Trust, stage) {
 			records = append(records, r)
 			continue
 		}
@@ -105,6 +139,11 @@ func (j *Judge) Records(v *View, c checks.Check, in checks.Input, now time.Time)
 		pooled.Payload = p
 	}
 	return append(records, *pooled), nil
+}
+
+// vouched says whether what measured may vouch at the stage, as the policies do.
+func vouched(t checks.Trust, stage policies.Stage) bool {
+	return t == checks.TrustBase || t == checks.TrustChange && stage == policies.Proposal
 }
 
 func (j *Judge) record(s Signed, now time.Time) policies.Record {
@@ -152,8 +191,14 @@ func (j *Judge) Decide(ctx context.Context, v *View, r *ReleaseRecord, environme
 		Expected:    map[string]policies.Expected{},
 		Evidence:    []policies.Record{},
 	}
-	if input.Thresholds, err = j.Policies.Thresholds(own); err != nil {
+	if input.Thresholds, err = j.Thresholds(own); err != nil {
 		return DecisionRecord{}, err
+	}
+	if stage == policies.Proposal {
+		input.Change = j.Change
+	}
+	if j.Branch != nil {
+		input.Branch = j.Branch(ctx, r.Commit)
 	}
 	for _, c := range j.Checks {
 		at := in
@@ -162,6 +207,7 @@ func (j *Judge) Decide(ctx context.Context, v *View, r *ReleaseRecord, environme
 			// what it serves.
 			at.Environment = own
 		}
+		at = j.on(v, c, at)
 		e := policies.Expected{
 			Version: c.Version,
 			Scope:   string(c.Scope),
@@ -173,7 +219,7 @@ func (j *Judge) Decide(ctx context.Context, v *View, r *ReleaseRecord, environme
 			e.Environment = at.Environment.Name
 		}
 		input.Expected[c.Name] = e
-		rs, err := j.Records(v, c, at, now)
+		rs, err := j.Records(v, c, at, stage, now)
 		if err != nil {
 			return DecisionRecord{}, err
 		}
@@ -188,7 +234,7 @@ func (j *Judge) Compare(ctx context.Context, r *ReleaseRecord, environment strin
 	if own == nil || own.Promotion.Canary == nil {
 		return DecisionRecord{}, fmt.Errorf("commit %.12s declares no canary for %s", r.Commit, environment)
 	}
-	thresholds, err := j.Policies.Thresholds(own)
+	thresholds, err := j.Thresholds(own)
 	if err != nil {
 		return DecisionRecord{}, err
 	}

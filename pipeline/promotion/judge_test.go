@@ -280,7 +280,7 @@ func TestRecordsPool(t *testing.T) {
 	j.Trusted = func(signers []string, action, _ string) bool {
 		return action == "measure" && !slices.Contains(signers, "stranger")
 	}
-	records, err := j.Records(l.fold(), tests, in, now)
+	records, err := j.Records(l.fold(), tests, in, policies.Admission, now)
 	must(t, err)
 	if len(records) != 4 {
 		t.Fatalf("%d records, want the pooled one and three that don't count", len(records))
@@ -302,11 +302,11 @@ func TestRecordsPool(t *testing.T) {
 
 	// One that can't pool is no way around a failure.
 	tests.Pool = nil
-	if _, err := j.Records(l.fold(), tests, in, now); err == nil {
+	if _, err := j.Records(l.fold(), tests, in, policies.Admission, now); err == nil {
 		t.Error("two runs that can't be pooled are one")
 	}
 	tests.Pool = func([][]byte) ([]byte, error) { return nil, json.Unmarshal([]byte("["), new(int)) }
-	if _, err := j.Records(l.fold(), tests, in, now); err == nil {
+	if _, err := j.Records(l.fold(), tests, in, policies.Admission, now); err == nil {
 		t.Error("a pool that broke is passed over")
 	}
 }

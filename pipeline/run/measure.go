@@ -63,6 +63,7 @@ func (s *state) measure(ctx context.Context, c checks.Check, e *environments.Env
 		}
 	}
 	ev := taken.Evidence(c, in)
+	ev.Nonce = s.nonce()
 	if ev.Status != checks.Completed {
 		note(fmt.Sprintf("%s: %s", ev.Status, ev.Reason))
 	}
@@ -124,6 +125,9 @@ func (s *state) reuse(ctx context.Context, c checks.Check, e *environments.Envir
 		if r.Evidence.Status != checks.Completed || r.Evidence.Trust != checks.TrustBase {
 			continue
 		}
+		if n := s.nonce(); n != "" && r.Evidence.Nonce != n {
+			continue // of another call
+		}
 		if !r.Trusted || !s.Judge.Trusted(r.Signers, "measure", r.Evidence.Environment) {
 			continue
 		}
@@ -138,7 +142,7 @@ func (s *state) reuse(ctx context.Context, c checks.Check, e *environments.Envir
 // fresh is how old evidence may be so that it will still count while this run
 // lasts: the policy's own limit, less an hour. Without a limit nothing is reused.
 func (s *state) fresh(c checks.Check, e *environments.Environment) time.Duration {
-	all, err := s.Judge.Policies.Thresholds(e)
+	all, err := s.Judge.Thresholds(e)
 	if err != nil {
 		return 0
 	}

@@ -66,6 +66,14 @@ type Options struct {
 	Fresh    bool   // measure anew what is known, and pool it with that
 	Goal     Goal
 	Checks   []string // with GoalChecks; empty: all of the environment's
+	Apart    *Apart   // nil: on the ledger that counts
+}
+
+// Apart is a run on a ledger of its own, whose evidence others are to sign.
+type Apart struct {
+	Nonce string   // repeated by all evidence; only evidence with the same one is reused
+	Take  []string // folders with claims of the same call
+	Base  string   // commit whose judge and meter these are; empty: the commit's own
 }
 
 // Stop ends a run early: something was decided, and nothing is broken.
@@ -209,11 +217,9 @@ func (s *state) path() ([]*environments.Environment, error) {
 // measurement that is exclusive.
 func (s *state) steps(known string, path []*environments.Environment) []step {
 	first := path[0]
-	steps := []step{{name: "build", do: s.build(known)}}
+	steps, begun := s.beginning(known)
 	for _, e := range path {
-		steps = append(steps, step{name: "start " + e.Name, do: func(ctx context.Context, note func(string)) (bool, error) {
-			return false, s.Executor(e.Name).Ensure(ctx, e)
-		}})
+		steps = append(steps, s.start(e))
 	}
 	var admission []string
 	for _, c := range s.Judge.Checks {
@@ -223,8 +229,8 @@ func (s *state) steps(known string, path []*environments.Environment) []step {
 		// Where nothing can be known already, nothing needs the digest before it
 		// starts: then it runs beside the build.
 		var needs []string
-		if known != "" {
-			needs = []string{"build"}
+		if known != "" || begun != "build" {
+			needs = []string{begun}
 		}
 		for _, e := range path {
 			if c.Scope != checks.OfEnvironment && e != first {
@@ -241,7 +247,7 @@ func (s *state) steps(known string, path []*environments.Environment) []step {
 		}
 	}
 	last := "admit " + first.Name
-	steps = append(steps, step{name: last, needs: append(admission, "build"), do: s.decide(first, policies.Admission)})
+	steps = append(steps, step{name: last, needs: append(admission, begun), do: s.decide(first, policies.Admission)})
 	for i, e := range path {
 		verb := "deploy "
 		if i > 0 {
@@ -270,6 +276,10 @@ func (s *state) steps(known string, path []*environments.Environment) []step {
 			steps = append(steps, s.check(c, e, name, []string{in}))
 			measured = append(measured, name)
 		}
+		if s.Judge.Change != nil && i == 0 {
+			steps = append(steps, step{name: "decide change", needs: append(slices.Clone(measured), in), do: s.decide(e, policies.Proposal)})
+			measured = append(measured, "decide change")
+		}
 		last = "decide " + e.Name
 		stage := policies.Readiness
 		if i > 0 {
@@ -282,8 +292,12 @@ func (s *state) steps(known string, path []*environments.Environment) []step {
 
 // measuring are the steps of a run that measures what is there.
 func (s *state) measuring(known string, e *environments.Environment) ([]step, error) {
-	steps := []step{{name: "build", do: s.build(known)}}
+	steps, begun := s.beginning(known)
 	var measured, criteria []string
+	running := "find " + e.Name
+	if s.opts.Apart != nil {
+		running = "deploy " + e.Name
+	}
 	wanted := s.opts.Checks
 	for _, name := range wanted {
 		if !slices.ContainsFunc(s.Judge.Checks, func(c checks.Check) bool { return c.Name == name }) {
@@ -294,12 +308,12 @@ func (s *state) measuring(known string, e *environments.Environment) ([]step, er
 		if len(wanted) > 0 && !slices.Contains(wanted, c.Name) {
 			continue
 		}
-		needs := []string{"build"}
+		needs := []string{begun}
 		if onRunning(c) {
-			if !slices.ContainsFunc(steps, func(x step) bool { return x.name == "find "+e.Name }) {
-				steps = append(steps, step{name: "find " + e.Name, needs: needs, do: s.find(e)})
+			if !slices.ContainsFunc(steps, func(x step) bool { return x.name == running }) {
+				steps = append(steps, s.standing(e, running, begun)...)
 			}
-			needs = []string{"find " + e.Name}
+			needs = []string{running}
 		}
 		name := "check " + c.Name
 		steps = append(steps, s.check(c, e, name, needs))
@@ -311,6 +325,31 @@ func (s *state) measuring(known string, e *environments.Environment) ([]step, er
 		stage = policies.Serving
 	}
 	return append(steps, step{name: "judge", needs: measured, do: s.decide(e, stage, criteria...)}), nil
+}
+
+// standing are the steps after which the environment serves what is to be
+// measured: on the ledger that counts it must do so already, apart it is made to.
+func (s *state) standing(e *environments.Environment, name, needs string) []step {
+	if s.opts.Apart == nil {
+		return []step{{name: name, needs: []string{needs}, do: s.find(e)}}
+	}
+	start := s.start(e)
+	return []step{start, {name: name, needs: []string{start.name, needs}, do: s.request(e)}}
+}
+
+func (s *state) start(e *environments.Environment) step {
+	return step{name: "start " + e.Name, do: func(ctx context.Context, note func(string)) (bool, error) {
+		return false, s.Executor(e.Name).Ensure(ctx, e)
+	}}
+}
+
+// beginning are the steps that everything else follows, and the last one's name.
+func (s *state) beginning(known string) ([]step, string) {
+	steps := []step{{name: "build", do: s.build(known)}}
+	if s.opts.Apart != nil && len(s.opts.Apart.Take) > 0 {
+		steps = append(steps, step{name: "take evidence", needs: []string{"build"}, do: s.take})
+	}
+	return steps, steps[len(steps)-1].name
 }
 
 // onRunning says whether the check needs the environment to serve.

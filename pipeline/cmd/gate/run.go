@@ -22,41 +22,47 @@ type RunCmd struct {
 	Commit  string `placeholder:"REV" help:"Take this commit instead of what is checked out."`
 	Fresh   bool   `help:"Measure anew what is known, and pool it with that."`
 	HTML    string `name:"html" placeholder:"FILE" help:"Write the report to FILE (default: in the state directory)."`
+	ApartFlags
 }
 
 // Run runs the pipeline and ends with the code of the contract.
 func (c *RunCmd) Run(ctx context.Context, g *Globals) error {
-	return g.pipelined(ctx, run.Options{Revision: c.Commit, Through: c.Through, Fresh: c.Fresh}, c.HTML)
+	return g.pipelined(ctx, c.ApartFlags, run.Options{Revision: c.Commit, Through: c.Through, Fresh: c.Fresh}, c.HTML)
 }
 
 // BuildCmd builds the release.
 type BuildCmd struct {
 	Commit string `placeholder:"REV" help:"Build this commit instead of what is checked out."`
+	ApartFlags
 }
 
 // Run builds.
 func (c *BuildCmd) Run(ctx context.Context, g *Globals) error {
-	return g.pipelined(ctx, run.Options{Revision: c.Commit, Goal: run.GoalBuild}, "")
+	return g.pipelined(ctx, c.ApartFlags, run.Options{Revision: c.Commit, Goal: run.GoalBuild}, "")
 }
 
 // TestCmd runs the tests.
 type TestCmd struct {
-	Fresh bool `help:"Measure anew what is known, and pool it with that."`
+	Fresh  bool   `help:"Measure anew what is known, and pool it with that."`
+	Commit string `placeholder:"REV" help:"Take this commit instead of what is checked out."`
+	ApartFlags
 }
 
 // Run measures the check tests.
 func (c *TestCmd) Run(ctx context.Context, g *Globals) error {
-	return g.measured(ctx, "", []string{"tests"}, c.Fresh)
+	return g.measured(ctx, c.ApartFlags, run.Options{Revision: c.Commit, Checks: []string{"tests"}, Fresh: c.Fresh})
 }
 
 // ScanCmd scans.
 type ScanCmd struct {
-	Fresh bool `help:"Measure anew what is known, and pool it with that."`
+	Fresh  bool   `help:"Measure anew what is known, and pool it with that."`
+	Commit string `placeholder:"REV" help:"Take this commit instead of what is checked out."`
+	ApartFlags
 }
 
 // Run measures the checks scan and leaks.
 func (c *ScanCmd) Run(ctx context.Context, g *Globals) error {
-	return g.measured(ctx, "", []string{"scan", "leaks"}, c.Fresh)
+	return g.measured(ctx, c.ApartFlags, run.Options{Revision: c.Commit, Checks: []string{"scan", "leaks"}, Fresh: c.Fresh})
 }
 
 // VerifyCmd measures an environment.
@@ -64,29 +70,32 @@ type VerifyCmd struct {
 	Environment string   `arg:"" help:"The environment to measure."`
 	Check       []string `placeholder:"NAME" help:"Measure this check alone; may be given again."`
 	Fresh       bool     `help:"Measure anew what is known, and pool it with that."`
+	Commit      string   `placeholder:"REV" help:"Take this commit instead of what is checked out."`
+	ApartFlags
 }
 
 // Run measures, and says what the policies make of it.
 func (c *VerifyCmd) Run(ctx context.Context, g *Globals) error {
-	return g.measured(ctx, c.Environment, c.Check, c.Fresh)
+	return g.measured(ctx, c.ApartFlags, run.Options{Revision: c.Commit, Through: c.Environment, Checks: c.Check, Fresh: c.Fresh})
 }
 
 // DeployCmd puts a release into the first environment.
 type DeployCmd struct {
 	Environment string `arg:"" help:"The environment to deploy to."`
 	Commit      string `placeholder:"REV" help:"Take this commit instead of what is checked out."`
+	ApartFlags
 }
 
 // Run takes the commit through the environment's deployment.
 func (c *DeployCmd) Run(ctx context.Context, g *Globals) error {
-	return g.pipelined(ctx, run.Options{Revision: c.Commit, Through: c.Environment, Goal: run.GoalDeploy}, "")
+	return g.pipelined(ctx, c.ApartFlags, run.Options{Revision: c.Commit, Through: c.Environment, Goal: run.GoalDeploy}, "")
 }
 
 // measured measures named checks in the environment, the first one when none
 // is named, and ends by what the policies say of the criteria behind them.
-func (g *Globals) measured(ctx context.Context, environment string, names []string, fresh bool) error {
+func (g *Globals) measured(ctx context.Context, a ApartFlags, o run.Options) error {
 	known := checks.All()
-	for _, name := range names {
+	for _, name := range o.Checks {
 		if !slices.ContainsFunc(known, func(c checks.Check) bool { return c.Name == name }) {
 			var all []string
 			for _, c := range known {
@@ -95,27 +104,51 @@ func (g *Globals) measured(ctx context.Context, environment string, names []stri
 			return &Exit{promotion.CodeUsage, fmt.Errorf("there is no check %q; there are %v", name, all)}
 		}
 	}
-	s, err := g.open(ctx, environment)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	if environment == "" {
-		environment = s.decl.Environments[0].Name
-	}
-	return s.pipelined(ctx, run.Options{Through: environment, Goal: run.GoalChecks, Checks: names, Fresh: fresh}, "")
+	o.Goal = run.GoalChecks
+	return g.pipelined(ctx, a, o, "")
 }
 
-func (g *Globals) pipelined(ctx context.Context, o run.Options, html string) error {
+// pipelined takes a commit through the pipeline, on the ledger that counts or
+// apart.
+func (g *Globals) pipelined(ctx context.Context, a ApartFlags, o run.Options, html string) (err error) {
+	if err := a.validate(); err != nil {
+		return err
+	}
+	if a.Apart {
+		at, done, err := g.makeApart(ctx, a)
+		if err != nil {
+			return err
+		}
+		g = at
+		defer func() {
+			if derr := done(); derr != nil {
+				say(g.Err, fmt.Errorf("tidying up: %w", derr))
+			}
+		}()
+		o.Apart = &run.Apart{Nonce: a.Nonce, Take: a.With}
+	}
 	s, err := g.open(ctx, o.Through)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	return s.pipelined(ctx, o, html)
+	if o.Goal == run.GoalChecks && o.Through == "" {
+		o.Through = s.decl.Environments[0].Name
+	}
+	if s.base != nil {
+		o.Apart.Base = s.base.Commit
+		head := o.Revision
+		if head == "" {
+			head = "HEAD"
+		}
+		if s.judge.Change, err = s.base.change(ctx, s.clone, head); err != nil {
+			return err
+		}
+	}
+	return s.pipelined(ctx, o, html, a.Evidence)
 }
 
-func (s *session) pipelined(ctx context.Context, o run.Options, html string) error {
+func (s *session) pipelined(ctx context.Context, o run.Options, html, evidence string) error {
 	live := report.NewLive(s.Err, s.Output == "json")
 	defer live.Close()
 	p, done, err := s.pipeline(live.Tell)
@@ -134,7 +167,12 @@ func (s *session) pipelined(ctx context.Context, o run.Options, html string) err
 			return terr
 		}
 	}
-	if len(res.Decisions) > 0 && o.Goal == run.GoalAll {
+	if evidence != "" {
+		if herr := s.handOver(evidence, res, o.Apart); herr != nil {
+			return errors.Join(err, herr)
+		}
+	}
+	if len(res.Decisions) > 0 && o.Goal == run.GoalAll && (s.apart == nil || html != "") {
 		file, herr := s.writeHTML(res, html)
 		if herr != nil {
 			return herr
@@ -143,7 +181,9 @@ func (s *session) pipelined(ctx context.Context, o run.Options, html string) err
 			fmt.Fprintf(s.Out, "report  %s\n", file)
 		}
 	}
-	if perr := s.tidy(ctx); perr != nil {
+	if s.apart != nil {
+		// It is gone in a moment.
+	} else if perr := s.tidy(ctx); perr != nil {
 		fmt.Fprintln(s.Err, "gate: tidying up:", perr)
 	}
 	if errors.Is(err, context.Canceled) {

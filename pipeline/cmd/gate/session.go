@@ -30,6 +30,8 @@ type session struct {
 	decl  *environments.Declarations // of the work tree
 	state string
 	cache string
+	apart *apart // nil: on the ledger that counts
+	base  *base  // nil: the clone as it is
 	log   *slog.Logger
 
 	ledger  *ledger.Ledger
@@ -50,7 +52,25 @@ func (g *Globals) open(ctx context.Context, named ...string) (*session, error) {
 	if s.decl, err = environments.Read(os.DirFS(s.clone.Root)); err != nil {
 		return nil, err
 	}
-	p, err := policies.New(ctx, nil)
+	if s.state, err = stateDir(g.Getenv); err != nil {
+		return nil, err
+	}
+	if s.apart, err = readApart(s.state); err != nil {
+		return nil, err
+	}
+	over := overlay(s.clone.Root)
+	if s.apart != nil && s.apart.Base != "" {
+		dir, err := os.MkdirTemp("", "gate-base-")
+		if err != nil {
+			return nil, fmt.Errorf("base: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		if s.base, err = loadBase(ctx, s.clone, s.apart.Base, dir); err != nil {
+			return nil, err
+		}
+		over = s.base.Policies
+	}
+	p, err := policies.New(ctx, over)
 	if err != nil {
 		return nil, err
 	}
@@ -67,9 +87,6 @@ func (g *Globals) open(ctx context.Context, named ...string) (*session, error) {
 			return nil, err
 		}
 	}
-	if s.state, err = stateDir(g.Getenv); err != nil {
-		return nil, err
-	}
 	if within(s.clone.Root, s.state) {
 		return nil, &Exit{promotion.CodeUsage, fmt.Errorf("state directory %s is inside of the clone %s, where it would become part of the release: set GATE_STATE to a folder outside of it", s.state, s.clone.Root)}
 	}
@@ -79,23 +96,70 @@ func (g *Globals) open(ctx context.Context, named ...string) (*session, error) {
 	if err := os.MkdirAll(s.state, 0o711); err != nil {
 		return nil, stateError(s.state, err)
 	}
-	key, created, err := ledger.LoadOrCreateKey(filepath.Join(s.state, "keys", "ed25519"))
+	key, err := s.key()
 	if err != nil {
 		return nil, err
 	}
-	if created {
-		fmt.Fprintf(g.Err, "gate: made this machine's signing key %s in %s\n", key.ID(), filepath.Join(s.state, "keys"))
-	}
 	s.ledger, err = ledger.Open(ctx, ledger.Options{
-		Dir: s.state, App: s.decl.App.Name, Signer: key, Trust: s.decl.Trust, Now: time.Now, Env: g.Environ,
+		Dir: s.state, App: s.decl.App.Name, Signer: key, Trust: s.trust(), Now: time.Now, Env: g.Environ,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.journal = &promotion.Journal{Ledger: s.ledger, Now: time.Now}
-	s.judge = &promotion.Judge{Policies: p, Checks: checks.All(), Trusted: s.ledger.TrustedFor, Now: time.Now}
+	s.judge = &promotion.Judge{Policies: p, Checks: checks.All(), Trusted: s.ledger.TrustedFor, Now: time.Now, Machines: s.trust().Machines, Branch: s.branch()}
+	if s.base != nil {
+		s.judge.Base = s.base.Declarations
+	}
 	s.store, err = release.OpenStore(filepath.Join(s.state, "releases"))
 	return s, err
+}
+
+// signingKey names the variable with the private key (PEM) of machines that
+// keep no state.
+const signingKey = "GATE_SIGNING_KEY"
+
+// appKey names the variable with the private key (PEM) of gate's GitHub App.
+const appKey = "GATE_APP_KEY"
+
+// key is the machine's own, made with its first use.
+func (s *session) key() (*ledger.Key, error) {
+	if text := s.Getenv(signingKey); text != "" && s.apart == nil {
+		return ledger.ParseKey([]byte(text), signingKey)
+	}
+	key, created, err := ledger.LoadOrCreateKey(filepath.Join(s.state, "keys", "ed25519"))
+	if created && s.apart == nil {
+		fmt.Fprintf(s.Err, "gate: made this machine's signing key %s in %s\n", key.ID(), filepath.Join(s.state, "keys"))
+	}
+	return key, err
+}
+
+// branch says whether a commit is on the protected branch, nil where none is
+// declared. On a clone the branch as its origin has it counts, not what somebody
+// has committed to it here.
+func (s *session) branch() func(context.Context, string) *policies.Branch {
+	name := s.trust().Protected
+	if name == "" {
+		return nil
+	}
+	return func(ctx context.Context, commit string) *policies.Branch {
+		b := &policies.Branch{Name: name, Contains: "unknown"}
+		for _, ref := range []string{"refs/remotes/origin/" + name, "refs/heads/" + name} {
+			on, err := s.clone.Contains(ctx, ref, commit)
+			switch {
+			case errors.Is(err, release.ErrNoCommit):
+				continue
+			case err != nil:
+				return b
+			case on:
+				b.Contains = "yes"
+			default:
+				b.Contains = "no"
+			}
+			return b
+		}
+		return b
+	}
 }
 
 // stateError says that nothing can be written to the state directory.

@@ -1,0 +1,76 @@
+package release
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+)
+
+// Touched are the files that head has changed, added or removed since it parted
+// from base, sorted; of a moved file both names. Paths are relative to the
+// repository. Without a commit in common everything that differs is touched.
+//
+// Errors: ErrNoCommit.
+func (c *Clone) Touched(ctx context.Context, base, head string) ([]string, error) {
+	from, err := c.Resolve(ctx, base)
+	if err != nil {
+		return nil, err
+	}
+	to, err := c.Resolve(ctx, head)
+	if err != nil {
+		return nil, err
+	}
+	if parted, err := c.git.line(ctx, "merge-base", from, to); err == nil && objectID.MatchString(parted) {
+		from = parted
+	} else if code(err) != 1 {
+		return nil, fmt.Errorf("changes of %.12s since %.12s: %w", head, base, err)
+	}
+	b, err := c.git.output(ctx, "diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", from, to, "--")
+	if err != nil {
+		return nil, fmt.Errorf("changes of %.12s since %.12s: %w", head, base, err)
+	}
+	var paths []string
+	for name := range bytes.SplitSeq(b, []byte{0}) {
+		if len(name) > 0 {
+			paths = append(paths, string(name))
+		}
+	}
+	slices.Sort(paths)
+	return paths, nil
+}
+
+// Contains says whether commit is rev or one of its ancestors. In a shallow
+// clone that lacks the answer the error says so.
+//
+// Errors: ErrNoCommit.
+func (c *Clone) Contains(ctx context.Context, rev, commit string) (bool, error) {
+	tip, err := c.Resolve(ctx, rev)
+	if err != nil {
+		return false, err
+	}
+	if commit, err = c.Resolve(ctx, commit); err != nil {
+		return false, err
+	}
+	_, err = c.git.output(ctx, "merge-base", "--is-ancestor", commit, tip)
+	switch {
+	case err == nil:
+		return true, nil
+	case code(err) != 1:
+		return false, fmt.Errorf("is %.12s on %s: %w", commit, rev, err)
+	}
+	if shallow, err := c.git.line(ctx, "rev-parse", "--is-shallow-repository"); err != nil || shallow != "false" {
+		return false, fmt.Errorf("is %.12s on %s: the clone is shallow: git fetch --unshallow", commit, rev)
+	}
+	return false, nil
+}
+
+// code is the exit code behind err, -1 for none.
+func code(err error) int {
+	if e, ok := errors.AsType[*exec.ExitError](err); ok {
+		return e.ExitCode()
+	}
+	return -1
+}
