@@ -408,8 +408,8 @@ func (s *state) decide(e *environments.Environment, stage policies.Stage, criter
 
 // serving says what the environments serve now.
 func (s *state) serving(ctx context.Context) {
-	if s.decl == nil {
-		return
+	if s.decl == nil || s.opts.Apart != nil {
+		return // apart they are gone in a moment
 	}
 	for _, e := range s.decl.Environments {
 		x := s.Executor(e.Name)

@@ -12,8 +12,9 @@ import (
 
 // EvidenceCmd is about evidence.
 type EvidenceCmd struct {
-	List EvidenceListCmd `cmd:"" help:"List the evidence on record, the newest last."`
-	Show EvidenceShowCmd `cmd:"" help:"Show one statement with who signed it."`
+	List   EvidenceListCmd   `cmd:"" help:"List the evidence on record, the newest last."`
+	Show   EvidenceShowCmd   `cmd:"" help:"Show one statement with who signed it."`
+	Import EvidenceImportCmd `cmd:"" help:"Sign what another machine has measured, if it is what was asked for."`
 }
 
 // EvidenceListCmd lists.
