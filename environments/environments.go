@@ -29,14 +29,17 @@ func (d *Declarations) Environment(name string) *Environment {
 
 // App is app.yaml: all that the pipeline knows about the service.
 type App struct {
-	Name    string   `yaml:"name" json:"name"`
-	Build   Build    `yaml:"build" json:"build"`
-	Test    Command  `yaml:"test" json:"test"`
-	Docs    []string `yaml:"docs" json:"docs,omitempty"` // globs (** spans folders) of files that neither the binary, the tests nor the code scan depend on
-	Serve   Serve    `yaml:"serve" json:"serve"`
-	Migrate *Migrate `yaml:"migrate" json:"migrate,omitempty"`
-	Load    Load     `yaml:"load" json:"load"`
-	Update  Update   `yaml:"update" json:"update"`
+	Name  string  `yaml:"name" json:"name"`
+	Build Build   `yaml:"build" json:"build"`
+	Test  Command `yaml:"test" json:"test"`
+	// Registry is where releases are pushed to and pulled from, by digest, as
+	// host/path; empty: nowhere, they are built where they are needed.
+	Registry string   `yaml:"registry" json:"registry,omitempty"`
+	Docs     []string `yaml:"docs" json:"docs,omitempty"` // globs (** spans folders) of files that neither the binary, the tests nor the code scan depend on
+	Serve    Serve    `yaml:"serve" json:"serve"`
+	Migrate  *Migrate `yaml:"migrate" json:"migrate,omitempty"`
+	Load     Load     `yaml:"load" json:"load"`
+	Update   Update   `yaml:"update" json:"update"`
 }
 
 // Build says which Go package becomes the release.

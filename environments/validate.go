@@ -16,6 +16,7 @@ var (
 	nameRE      = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
 	envVarRE    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	toolchainRE = regexp.MustCompile(`^go1\.[0-9]+\.[0-9]+$`)
+	registryRE  = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+$`)
 	machineRE   = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9]+/[1-9][0-9]*cpu$`)
 	branchRE    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$`)
 	loginRE     = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,38})$`)
@@ -81,6 +82,9 @@ func (v *validator) app(f string, a *App) {
 		v.say(f, "$.test.command", "name the command that runs the tests, as [go, test, ./...]", "is empty")
 	}
 	v.positive(f, "$.test.timeout", a.Test.Timeout)
+	if a.Registry != "" && !registryRE.MatchString(a.Registry) {
+		v.say(f, "$.registry", "write host/path without tag or digest, as registry.example.com/team/app", "is %q", a.Registry)
+	}
 	v.variables(f, "$.serve.args", a.Serve.Args, serveVariables)
 	v.env(f, "$.serve.env", a.Serve.Env)
 	if !strings.HasPrefix(a.Serve.Ready, "/") {

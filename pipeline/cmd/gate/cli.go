@@ -39,6 +39,7 @@ type CLI struct {
 
 	Run      RunCmd      `cmd:"" help:"Take the commit that is checked out through the whole pipeline."`
 	Build    BuildCmd    `cmd:"" help:"Build the release of the commit that is checked out."`
+	Publish  PublishCmd  `cmd:"" help:"Push a release to a registry, by digest."`
 	Test     TestCmd     `cmd:"" help:"Run app.yaml's tests as evidence."`
 	Scan     ScanCmd     `cmd:"" help:"Scan for vulnerabilities, unsafe code and secrets as evidence."`
 	Deploy   DeployCmd   `cmd:"" help:"Put a release into the first environment."`

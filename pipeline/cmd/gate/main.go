@@ -12,7 +12,7 @@ import (
 // before anything is started, since much of what gate starts is not its own:
 // builds, tests, instances.
 var secrets = []string{
-	signingKey, appKey, "GITHUB_TOKEN", "GH_TOKEN",
+	signingKey, appKey, registryPassword, "GITHUB_TOKEN", "GH_TOKEN",
 	"ACTIONS_RUNTIME_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL",
 }
 

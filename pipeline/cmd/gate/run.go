@@ -27,18 +27,19 @@ type RunCmd struct {
 
 // Run runs the pipeline and ends with the code of the contract.
 func (c *RunCmd) Run(ctx context.Context, g *Globals) error {
-	return g.pipelined(ctx, c.ApartFlags, run.Options{Revision: c.Commit, Through: c.Through, Fresh: c.Fresh}, c.HTML)
+	return g.pipelined(ctx, c.ApartFlags, run.Options{Revision: c.Commit, Through: c.Through, Fresh: c.Fresh}, outputs{html: c.HTML})
 }
 
 // BuildCmd builds the release.
 type BuildCmd struct {
 	Commit string `placeholder:"REV" help:"Build this commit instead of what is checked out."`
+	Layout string `placeholder:"DIR" help:"Write the release to DIR as an OCI image layout."`
 	ApartFlags
 }
 
 // Run builds.
 func (c *BuildCmd) Run(ctx context.Context, g *Globals) error {
-	return g.pipelined(ctx, c.ApartFlags, run.Options{Revision: c.Commit, Goal: run.GoalBuild}, "")
+	return g.pipelined(ctx, c.ApartFlags, run.Options{Revision: c.Commit, Goal: run.GoalBuild}, outputs{layout: c.Layout})
 }
 
 // TestCmd runs the tests.
@@ -88,7 +89,7 @@ type DeployCmd struct {
 
 // Run takes the commit through the environment's deployment.
 func (c *DeployCmd) Run(ctx context.Context, g *Globals) error {
-	return g.pipelined(ctx, c.ApartFlags, run.Options{Revision: c.Commit, Through: c.Environment, Goal: run.GoalDeploy}, "")
+	return g.pipelined(ctx, c.ApartFlags, run.Options{Revision: c.Commit, Through: c.Environment, Goal: run.GoalDeploy}, outputs{})
 }
 
 // measured measures named checks in the environment, the first one when none
@@ -105,12 +106,16 @@ func (g *Globals) measured(ctx context.Context, a ApartFlags, o run.Options) err
 		}
 	}
 	o.Goal = run.GoalChecks
-	return g.pipelined(ctx, a, o, "")
+	return g.pipelined(ctx, a, o, outputs{})
 }
+
+// outputs are where a run writes beside the streams; empty: nowhere, or where it
+// always does.
+type outputs struct{ html, layout, evidence string }
 
 // pipelined takes a commit through the pipeline, on the ledger that counts or
 // apart.
-func (g *Globals) pipelined(ctx context.Context, a ApartFlags, o run.Options, html string) (err error) {
+func (g *Globals) pipelined(ctx context.Context, a ApartFlags, o run.Options, out outputs) (err error) {
 	if err := a.validate(); err != nil {
 		return err
 	}
@@ -145,10 +150,11 @@ func (g *Globals) pipelined(ctx context.Context, a ApartFlags, o run.Options, ht
 			return err
 		}
 	}
-	return s.pipelined(ctx, o, html, a.Evidence)
+	out.evidence = a.Evidence
+	return s.pipelined(ctx, o, out)
 }
 
-func (s *session) pipelined(ctx context.Context, o run.Options, html, evidence string) error {
+func (s *session) pipelined(ctx context.Context, o run.Options, out outputs) error {
 	live := report.NewLive(s.Err, s.Output == "json")
 	defer live.Close()
 	p, done, err := s.pipeline(live.Tell)
@@ -167,13 +173,18 @@ func (s *session) pipelined(ctx context.Context, o run.Options, html, evidence s
 			return terr
 		}
 	}
-	if evidence != "" {
-		if herr := s.handOver(evidence, res, o.Apart); herr != nil {
+	if out.layout != "" && res.Release != "" && err == nil {
+		if lerr := s.store.Layout(res.Release, out.layout); lerr != nil {
+			return lerr
+		}
+	}
+	if out.evidence != "" {
+		if herr := s.handOver(out.evidence, res, o.Apart); herr != nil {
 			return errors.Join(err, herr)
 		}
 	}
-	if len(res.Decisions) > 0 && o.Goal == run.GoalAll && (s.apart == nil || html != "") {
-		file, herr := s.writeHTML(res, html)
+	if len(res.Decisions) > 0 && o.Goal == run.GoalAll && (s.apart == nil || out.html != "") {
+		file, herr := s.writeHTML(res, out.html)
 		if herr != nil {
 			return herr
 		}
