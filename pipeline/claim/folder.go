@@ -192,7 +192,7 @@ func plain(b []byte) error {
 			return err
 		}
 		top := len(stack) - 1
-		if top < 0 && d.InputOffset() > 1 && t != json.Delim('{') {
+		if top < 0 && t != json.Delim('{') {
 			return errors.New("is no JSON object")
 		}
 		if top >= 0 && stack[top].keys != nil && !stack[top].value && t != json.Delim('}') {
@@ -222,9 +222,6 @@ func plain(b []byte) error {
 		}
 		if len(stack) > maxDepth {
 			return fmt.Errorf("is nested deeper than %d", maxDepth)
-		}
-		if len(stack) == 0 {
-			return errors.New("is no JSON object")
 		}
 	}
 }
