@@ -67,6 +67,7 @@ type Serve struct {
 // Migrate says how the schema is brought up to date. The same replacements as
 // in Serve; ${DATABASE_URL} is the migrator's here.
 type Migrate struct {
+	Files   []string          `yaml:"files" json:"files,omitempty"` // patterns of the migrations' files, for people who review a change
 	Args    []string          `yaml:"args" json:"args,omitempty"`
 	Env     map[string]string `yaml:"env" json:"env,omitempty"`
 	Timeout Duration          `yaml:"timeout" json:"timeout"`

@@ -93,6 +93,9 @@ func (v *validator) app(f string, a *App) {
 	v.positive(f, "$.serve.start_timeout", a.Serve.StartTimeout)
 	v.positive(f, "$.serve.stop_timeout", a.Serve.StopTimeout)
 	if a.Migrate != nil {
+		for i, p := range a.Migrate.Files {
+			v.pattern(f, fmt.Sprintf("$.migrate.files[%d]", i), p)
+		}
 		v.variables(f, "$.migrate.args", a.Migrate.Args, serveVariables)
 		v.env(f, "$.migrate.env", a.Migrate.Env)
 		v.positive(f, "$.migrate.timeout", a.Migrate.Timeout)
@@ -238,9 +241,7 @@ func (v *validator) trust(f string, t *Trust) {
 		}
 	}
 	for i, o := range t.Owned {
-		if !doublestar.ValidatePattern(o) || strings.HasPrefix(o, "/") || o == "" {
-			v.say(f, fmt.Sprintf("$.owned[%d]", i), "write a pattern relative to the repository, as checks/**", "is %q", o)
-		}
+		v.pattern(f, fmt.Sprintf("$.owned[%d]", i), o)
 	}
 	for i, k := range t.Keys {
 		at := fmt.Sprintf("$.keys[%d]", i)
@@ -255,6 +256,12 @@ func (v *validator) trust(f string, t *Trust) {
 			v.say(f, at+".github", "write a GitHub login", "is %q", p.GitHub)
 		}
 		v.may(f, at, p.May, personal)
+	}
+}
+
+func (v *validator) pattern(f, at, p string) {
+	if !doublestar.ValidatePattern(p) || strings.HasPrefix(p, "/") || p == "" {
+		v.say(f, at, "write a pattern relative to the repository, as checks/**", "is %q", p)
 	}
 }
 

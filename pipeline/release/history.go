@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+
+	"github.com/bmatcuk/doublestar/v4"
 )
 
 // Touched are the files that head has changed, added or removed since it parted
@@ -73,4 +75,30 @@ func code(err error) int {
 		return e.ExitCode()
 	}
 	return -1
+}
+
+// Files are the commit's files that match one of the patterns (** spans
+// folders), each with the id of its content.
+//
+// Errors: ErrNoCommit.
+func (c *Clone) Files(ctx context.Context, commit string, patterns []string) (map[string]string, error) {
+	id, err := c.Resolve(ctx, commit)
+	if err != nil {
+		return nil, err
+	}
+	all, err := list(ctx, c.git, id+"^{tree}")
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]string{}
+	for _, f := range all {
+		for _, p := range patterns {
+			if ok, err := doublestar.Match(p, f.Path); err != nil {
+				return nil, fmt.Errorf("pattern %q: %w", p, err)
+			} else if ok {
+				found[f.Path] = f.blob
+			}
+		}
+	}
+	return found, nil
 }

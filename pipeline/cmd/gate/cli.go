@@ -44,6 +44,7 @@ type CLI struct {
 	Scan     ScanCmd     `cmd:"" help:"Scan for vulnerabilities, unsafe code and secrets as evidence."`
 	Deploy   DeployCmd   `cmd:"" help:"Put a release into the first environment."`
 	Verify   VerifyCmd   `cmd:"" help:"Measure an environment: all checks, or some."`
+	Plan     PlanCmd     `cmd:"" help:"Show what a commit would change in each environment."`
 	Decide   DecideCmd   `cmd:"" help:"Judge the newest release for an environment by the evidence there is."`
 	Explain  ExplainCmd  `cmd:"" help:"Show what was measured, against what, and what would pass."`
 	Promote  PromoteCmd  `cmd:"" help:"Ask for a release in an environment, and follow what comes of it."`
