@@ -5,6 +5,7 @@ package environments
 
 import (
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -243,4 +244,16 @@ func (d *Duration) UnmarshalYAML(n ast.Node) error {
 		return nil
 	}
 	return &Problem{Line: n.GetToken().Position.Line, What: n.String() + " is no duration", Next: "write it as 1m30s"}
+}
+
+// URL is where people reach the environment.
+func (e *Environment) URL() string {
+	_, port, err := net.SplitHostPort(e.Listen)
+	if err != nil || len(e.TLS.Names) == 0 {
+		return ""
+	}
+	if port == "443" {
+		return "https://" + e.TLS.Names[0]
+	}
+	return "https://" + net.JoinHostPort(e.TLS.Names[0], port)
 }

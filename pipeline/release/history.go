@@ -102,3 +102,31 @@ func (c *Clone) Files(ctx context.Context, commit string, patterns []string) (ma
 	}
 	return found, nil
 }
+
+// SameFiles says whether the files at the paths are the same in both commits,
+// absent ones included.
+//
+// Errors: ErrNoCommit.
+func (c *Clone) SameFiles(ctx context.Context, a, b string, paths []string) (bool, error) {
+	ids := make([]map[string]string, 2)
+	for i, rev := range []string{a, b} {
+		commit, err := c.Resolve(ctx, rev)
+		if err != nil {
+			return false, err
+		}
+		all, err := list(ctx, c.git, commit+"^{tree}")
+		if err != nil {
+			return false, err
+		}
+		ids[i] = map[string]string{}
+		for _, f := range all {
+			ids[i][f.Path] = f.Mode + " " + f.blob
+		}
+	}
+	for _, p := range paths {
+		if ids[0][p] != ids[1][p] {
+			return false, nil
+		}
+	}
+	return true, nil
+}

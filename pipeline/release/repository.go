@@ -28,6 +28,7 @@ type Clone struct {
 	git     git
 	objects string // object folder, of the main repository for a linked work tree
 	index   string // index file of this work tree
+	environ []string
 }
 
 var objectID = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
@@ -59,7 +60,7 @@ func OpenClone(ctx context.Context, dir string, environ []string) (*Clone, error
 	case inside != "true":
 		return nil, fmt.Errorf("%s has %w (a bare repository, or a .git folder): run gate in a clone, or with -C DIR", dir, ErrBare)
 	}
-	c := &Clone{git: g}
+	c := &Clone{git: g, environ: environ}
 	for _, p := range []struct {
 		to   *string
 		args []string

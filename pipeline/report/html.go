@@ -125,7 +125,7 @@ func HTML(w io.Writer, r *run.Result) error {
 	var b strings.Builder
 	err := htmlTemplate.Execute(&b, p)
 	if err == nil {
-		_, err = io.WriteString(w, plain(b.String()))
+		_, err = io.WriteString(w, uncommanded(plain(b.String()), "&#58;", "&#35;"))
 	}
 	if err != nil {
 		return fmt.Errorf("write HTML: %w", err)

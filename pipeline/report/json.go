@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strings"
 
 	"github.com/smartcloudops/gate/pipeline/run"
 	"github.com/smartcloudops/gate/policies"
@@ -18,10 +19,16 @@ func JSON(w io.Writer, v any) error {
 	} else if rv := reflect.ValueOf(v); rv.Kind() == reflect.Slice && rv.IsNil() {
 		v = []struct{}{}
 	}
-	enc := json.NewEncoder(w)
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	err := enc.Encode(v)
+	if err == nil {
+		// No value of JSON begins with a colon, and number signs are in strings.
+		_, err = io.WriteString(w, uncommanded(b.String(), `\u003a`, `\u0023`))
+	}
+	if err != nil {
 		return fmt.Errorf("write JSON: %w", err)
 	}
 	return nil

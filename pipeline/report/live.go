@@ -221,7 +221,7 @@ func remove(all *[]*liveStep, name string) *liveStep {
 
 func entry(step, text string) string {
 	step = clean(step)
-	return step + strings.Repeat(" ", max(nameWidth-lipgloss.Width(step), 0)) + " " + clean(text)
+	return uncommanded(step+strings.Repeat(" ", max(nameWidth-lipgloss.Width(step), 0))+" "+clean(text), `\x3a`, `\x23`)
 }
 
 // erase takes the drawn lines away; a terminal that has become narrower since

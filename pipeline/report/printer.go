@@ -67,7 +67,7 @@ func newPrinter(w io.Writer) *printer {
 }
 
 func (p *printer) end() error {
-	if _, err := io.WriteString(p.w, p.b.String()); err != nil {
+	if _, err := io.WriteString(p.w, uncommanded(p.b.String(), `\x3a`, `\x23`)); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil

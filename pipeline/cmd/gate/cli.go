@@ -61,6 +61,8 @@ type CLI struct {
 	Serve    ServeCmd    `cmd:"" help:"Run the daemon of an environment."`
 	Down     DownCmd     `cmd:"" help:"Stop an environment; its data and the ledger stay."`
 	Env      EnvCmd      `cmd:"" help:"Validate the declarations."`
+	Init     InitCmd     `cmd:"" help:"Write declarations for a repository of your own."`
+	Github   GithubCmd   `cmd:"" help:"What gate does on GitHub: publish verdicts, show deployments, carry out comments, write workflows."`
 	Doctor   DoctorCmd   `cmd:"" help:"Look for what gate needs on this machine."`
 }
 

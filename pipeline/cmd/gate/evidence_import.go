@@ -64,6 +64,8 @@ type takenEvidence struct {
 	Check  string        `json:"check"`
 	Status checks.Status `json:"status"`
 	Digest string        `json:"digest"`
+
+	evidence checks.Evidence
 }
 
 // importEvidence builds the commit, compares what is claimed of it with what
@@ -110,10 +112,18 @@ func (s *session) importEvidence(ctx context.Context, i imported) (*takenOver, e
 	}
 	out := &takenOver{Release: rec.Release, Commit: rec.Commit, record: rec}
 	for n, e := range evidence {
-		out.Evidence = append(out.Evidence, takenEvidence{e.Check, e.Status, digests[n]})
+		out.Evidence = append(out.Evidence, takenEvidence{e.Check, e.Status, digests[n], e})
 	}
 	return out, nil
 }
+
+// unbuilt is a commit that did not build, with the places that are to blame.
+type unbuilt struct {
+	commit, why string
+	findings    []checks.Finding
+}
+
+func (u *unbuilt) Error() string { return fmt.Sprintf("commit %.12s: %s", u.commit, u.why) }
 
 // buildOnly is the record of the release that the commit becomes here.
 func (s *session) buildOnly(ctx context.Context, commit string) (*promotion.ReleaseRecord, error) {
@@ -127,7 +137,7 @@ func (s *session) buildOnly(ctx context.Context, commit string) (*promotion.Rele
 		return nil, err
 	}
 	if res.Exit != promotion.CodePass {
-		return nil, &Exit{res.Exit, fmt.Errorf("commit %.12s: %s", res.Commit, res.Summary)}
+		return nil, &Exit{res.Exit, &unbuilt{res.Commit, res.Summary, res.Findings}}
 	}
 	v, err := s.journal.View(ctx)
 	if err != nil {
