@@ -21,8 +21,12 @@ var mayImport = map[string][]string{
 	"pipeline/target":       {"environments", "checks", "pipeline/target"},
 	"pipeline/target/local": {"environments", "checks", "pipeline/target", "pipeline/target/local", "pipeline/release"},
 	"pipeline/promotion":    {"environments", "checks", "policies", "pipeline/target", "pipeline/ledger", "pipeline/promotion"},
-	"pipeline/run":          {"environments", "checks", "policies", "pipeline/target", "pipeline/promotion", "pipeline/release", "pipeline/run"},
+	"pipeline/claim":        {"environments", "checks", "pipeline/claim"},
+	"pipeline/run":          {"environments", "checks", "policies", "pipeline/target", "pipeline/promotion", "pipeline/release", "pipeline/claim", "pipeline/run"},
 	"pipeline/report":       {"environments", "checks", "policies", "pipeline/target", "pipeline/promotion", "pipeline/run", "pipeline/report"},
+	"pipeline/plan":         {"environments", "checks", "pipeline/promotion", "pipeline/report", "pipeline/plan"},
+	"pipeline/scaffold":     {"environments", "policies", "pipeline/scaffold"},
+	"pipeline/github":       {"environments", "checks", "policies", "pipeline/github"},
 	"pipeline/cmd":          {"environments", "checks", "policies", "pipeline"},
 	"pipeline":              {},
 }
