@@ -25,8 +25,9 @@ type CommentData struct {
 	Report   string // address of the whole report
 }
 
-// Comment writes at most 65,536 bytes, of which the first line is CommentMarker.
-// What does not fit is counted at its end.
+// Comment writes at most 64,512 bytes, which leaves room for a line before them
+// in the 65,536 that GitHub takes. Their first line is CommentMarker; what does
+// not fit is counted at the end.
 func Comment(w io.Writer, c CommentData) error {
 	m := &markdown{most: mostText}
 	verdict, about := policies.Error, "nothing was decided"
@@ -71,8 +72,8 @@ func (m *markdown) plan(p *Plan) []part {
 	}
 	table := part{open: tableOf("environment", "now", "by this change"), close: "\n", what: "environment"}
 	notes := part{close: "\n", what: "note"}
-	migrations := part{open: tableOf("environment", "migration added", "finding"), close: "\n", what: "line on migrations"}
-	changes := part{open: tableOf("environment", "configuration", "change", "now", "by this change"), close: "\n", what: "difference of configuration"}
+	migrations := part{open: tableOf("environment", "migration added", "finding"), close: "\n", what: "migration line"}
+	changes := part{open: tableOf("environment", "configuration", "change", "now", "by this change"), close: "\n", what: "configuration difference"}
 	for _, e := range p.Environments {
 		table.items = append(table.items, row(m.strong(e.Name), m.side(e.now()), m.side(e.next())))
 		for _, note := range [][2]string{{"problem", e.Problem}, {"held", e.Held}} {

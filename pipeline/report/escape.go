@@ -54,7 +54,7 @@ var plainText = regexp.MustCompile(`^[\p{Latin}0-9 ,.;:!?'"()%/+=<>≤≥±×–
 
 // linked is what GitHub makes a link or a picture of when it has rendered a
 // page, so that no escaping helps: commits, issues, hosts, emoji.
-var linked = regexp.MustCompile(`(?i)\b[0-9a-f]{7,}\b|gh-[0-9]|www\.|://|:[a-z0-9+-]+:`)
+var linked = regexp.MustCompile(`(?i)\b[0-9a-f]{7,}\b|gh-[0-9]|www\.|:(\S|$)`)
 
 // prose is text within a paragraph or a cell. What is more than a sentence is
 // shown as code, the only place where GitHub looks for no mention, no link, no

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/run"
 	"github.com/smartcloudops/gate/policies"
 )
@@ -18,14 +19,17 @@ var forgeries = []string{
 	"<b>bold</b>", "<!-- comment", "--> text", "<!-- gate:comment -->", "<img src=x onerror=alert(1)>", "</details></pre></td></table>", "<script>alert(1)</script>", "&lt;b&gt;", "&#64;x",
 	"*bold* _it_ ~~gone~~", "`code`", "``", "`", "```\ncode\n```", "~~~", "\\", "\\\\", "text\\", "    indented", "\tindented", "> quote", "- item", "+ item", "* item", "1. item", "12) item", "- [x] done",
 	"::error::forged", "\n::stop-commands::x\n", "  ::set-env name=A::b", "\n\t::add-mask::x", "##[error]forged", "a ##[set-env name=A;]b", "###[x", "\r::error::x", "\u00a0::error::x", "\u2028::error::x",
-	"\x1b[2J\x1b]0;owned\x07", "\u202egnp.exe", "\u2066x\u2069", "zero\u200bwidth", "\x00", "\xff\xfe", "\ufeff", "\u0085", "a\rb", "\U000e0041",
-	"", " ", "\n", strings.Repeat("a", 300), strings.Repeat("`", 40), strings.Repeat("@", 40), "✅ pass", "日本語", "é ≤ 2.5 s", "it's 1.5% (of 2); a/b + c = d?", "v1.2.3", "a.b.c", "a:b", "a: b", "{{.}}", "${{ github.token }}",
+	"\x1b[2J\x1b]0;owned\x07", "\u202egnp.exe", "\u2066x\u2069", "zero\u200bwidth", "blank\u3164\u2800", "\x00", "\xff\xfe", "\ufeff", "\u0085", "a\rb", "\U000e0041",
+	"", " ", "\n", strings.Repeat("a", 300), strings.Repeat("`", 40), strings.Repeat("@", 9), "✅ pass", "日本語", "é ≤ 2.5 s", "it's 1.5% (of 2); a/b + c = d?", "v1.2.3", "a.b.c", "a:b", "a: b", "{{.}}", "${{ github.token }}",
 	hostile,
 }
 
 var forged = strings.Join(forgeries, "\n")
 
-func hostileDecision() policies.Decision {
+// forgery is enough of them for what is kept as a file.
+const forgery = "# a\n\n| [x](//y) | @z <b>`c`\n::error::e ##[f] \u202e\x1b &#64;"
+
+func hostileDecision(forged string) policies.Decision {
 	d := policies.Decision{
 		ID: forged, Release: forged, Commit: forged, Environment: forged, Stage: policies.Stage(forged), Verdict: policies.Verdict(forged), PolicyDigest: forged, InputDigest: forged,
 	}
@@ -35,7 +39,7 @@ func hostileDecision() policies.Decision {
 	return d
 }
 
-func hostilePlan() Plan {
+func hostilePlan(forged string) Plan {
 	bad := []checks.Finding{{Tool: forged, Rule: forged, Severity: forged, File: forged, Line: 1, Message: forged, Fix: forged}, {Message: forged}}
 	return Plan{App: forged, Commit: forged, Base: forged, Release: forged, Problem: forged, Environments: []PlanEnvironment{{
 		Name: forged, Now: forged, NowCommit: forged, Next: forged + "x", NextCommit: forged, Held: forged, Problem: forged, Migrations: []PlanMigration{{forged, bad}, {File: forged}},
@@ -43,9 +47,9 @@ func hostilePlan() Plan {
 	}}}
 }
 
-func hostileComment() CommentData {
-	d, p := hostileDecision(), hostilePlan()
-	return CommentData{Commit: forged, Decision: &d, Problem: forged, Next: forged, Plan: &p, Report: forged}
+func hostileComment(forged string) CommentData {
+	d, p := hostileDecision(forged), hostilePlan(forged)
+	return CommentData{Commit: forged, Decision: &d, Problem: forged, Next: forged, Plan: &p}
 }
 
 // scanned is a run whose checks have found something.
@@ -68,6 +72,24 @@ func scanned(t testing.TB) *run.Result {
 	r.Evidence = r.Evidence[:3]
 	for _, e := range []checks.Evidence{scan, leaks, config, both} {
 		r.Evidence = append(r.Evidence, run.Measured{Digest: id("7a"), Runs: 1, Evidence: e})
+	}
+	return r
+}
+
+// hostileRun is a run of which everything was written by others.
+func hostileRun(t testing.TB, forged string) *run.Result {
+	d := promotion.DecisionRecord{Decision: hostileDecision(forged)}
+	bad := hostilePlan(forged).Environments[0].Migrations[0].Findings
+	r := &run.Result{
+		App: forged, Release: forged, Commit: forged, Subject: forged, Through: forged, Exit: promotion.CodeFail, Summary: forged, Next: forged, Findings: bad,
+		Decisions: []promotion.DecisionRecord{d, d}, Environment: []run.Serving{{Name: forged, URL: forged, Release: forged + "x", CA: forged}},
+		Steps:      []run.Step{{Name: forged, State: run.EventKind(forged), Note: forged}, {Name: forged, State: run.Skipped, Note: forged}},
+		Promotions: []promotion.Transition{{Kind: promotion.Kind(forged), Environment: forged, Release: forged, State: promotion.State(forged), Why: forged, By: forged}},
+	}
+	for _, check := range append(finders, "tls", forged) {
+		e := evidence(check, forged, 1, payload(t, map[string]any{"findings": bad, "version": forged, "problem": forged, "environments": []string{forged}}))
+		e.Status, e.Reason, e.Tools = checks.Status(forged), forged, map[string]string{forged: forged}
+		r.Evidence = append(r.Evidence, run.Measured{Digest: forged, Evidence: e})
 	}
 	return r
 }

@@ -89,7 +89,7 @@ func (m *markdown) criteria(d policies.Decision) []part {
 	for _, c := range all {
 		id, next := m.strong(c.ID), ""
 		if c.Title != "" {
-			id += "<br>" + m.prose(c.Title)
+			id += "<br/>" + m.prose(c.Title)
 		}
 		if c.Verdict != policies.Pass {
 			next = m.code(c.Next)

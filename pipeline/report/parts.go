@@ -11,7 +11,7 @@ import (
 // never more.
 const (
 	mostCheckRun = 65_535
-	mostComment  = 65_536
+	mostComment  = 65_536 - 1024 // whoever publishes it puts a line of its own before
 	mostSummary  = 1 << 20
 	// mostText is what one text may take of a page that is bounded, so that none
 	// displaces the others.
@@ -28,25 +28,36 @@ type part struct {
 
 // joined are the parts with at most limit bytes, 0 for all of them, and the tail
 // at the end, which is told what was cut. Items are cut from the end of a part,
-// so what matters most comes first in it.
+// so what matters most comes first in it; half of the page is shared alike, so
+// that no part displaces all that follow.
 func joined(limit int, parts []part, tail func(cut []string) string) string {
-	var b strings.Builder
-	var cut, worst []string
+	var worst, cut []string
 	for _, p := range parts {
 		worst = append(worst, plural(len(p.items), p.what))
 	}
 	room := limit - len(tail(worst))
-	for _, p := range parts {
-		n, size := 0, len(p.open)+len(p.close)
-		for n < len(p.items) && (limit == 0 || b.Len()+size+len(p.items[n]) <= room) {
-			size += len(p.items[n])
-			n++
+	kept, used := make([]int, len(parts)), make([]int, len(parts))
+	for _, share := range []int{room / (2*len(parts) + 1), room} {
+		for i, p := range parts {
+			for kept[i] < len(p.items) {
+				more := len(p.items[kept[i]])
+				if kept[i] == 0 {
+					more += len(p.open) + len(p.close)
+				}
+				if used[i]+more > share && limit > 0 || more > room && limit > 0 {
+					break
+				}
+				kept[i], used[i], room = kept[i]+1, used[i]+more, room-more
+			}
 		}
-		if n > 0 {
-			b.WriteString(p.open + strings.Join(p.items[:n], "") + p.close)
+	}
+	var b strings.Builder
+	for i, p := range parts {
+		if kept[i] > 0 {
+			b.WriteString(p.open + strings.Join(p.items[:kept[i]], "") + p.close)
 		}
-		if n < len(p.items) {
-			cut = append(cut, plural(len(p.items)-n, p.what))
+		if n := len(p.items) - kept[i]; n > 0 {
+			cut = append(cut, plural(n, p.what))
 		}
 	}
 	b.WriteString(tail(cut))

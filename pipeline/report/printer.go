@@ -95,6 +95,8 @@ func clean(s string) string {
 		switch {
 		case r == '\n' || r == '\t' || r == '\r':
 			b.WriteByte(' ')
+		case strings.ContainsRune(blanks, r):
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
 		case unicode.IsGraphic(r):
 			b.WriteRune(r)
 		default:
@@ -103,6 +105,9 @@ func clean(s string) string {
 	}
 	return b.String()
 }
+
+// blanks are letters and signs that show nothing.
+const blanks = "\u115f\u1160\u2800\u3164\uffa0"
 
 // Colours are the terminal's own sixteen, so that they fit its background.
 var colors = map[string]lipgloss.Style{

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"fmt"
 	"io"
 	"strings"
 
@@ -67,9 +66,11 @@ func (m *markdown) headOf(r *run.Result) part {
 	if r.Release != "" {
 		head += "- release " + m.code(r.Release) + "\n"
 	}
-	return part{
-		items: []string{head + fmt.Sprintf("- %s, took %s\n\n", stamp(r.Started), seconds(r.Finished.Sub(r.Started)))}, what: "heading",
+	head += "- " + stamp(r.Started)
+	if r.Finished.After(r.Started) {
+		head += ", took " + seconds(r.Finished.Sub(r.Started))
 	}
+	return part{items: []string{head + "\n\n"}, what: "heading"}
 }
 
 // earlier are the decisions that led to the last one.
