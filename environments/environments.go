@@ -192,7 +192,7 @@ type Trust struct {
 	// machine's own key counts only on a ledger without a remote.
 	Remote string `yaml:"remote" json:"remote,omitempty"`
 	// Protected is the branch whose commits alone may be promoted into an
-	// environment that is promoted into; empty: any.
+	// environment that is promoted into, where the ledger has a remote; empty: any.
 	Protected string `yaml:"protected" json:"protected,omitempty"`
 	// Machines are the classes of machines whose figures count, as
 	// "linux/amd64/4cpu"; empty: only the class of the machine that judges.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -22,9 +23,11 @@ type tokens struct {
 	plain string
 	app   *gh.Client // speaks as the App itself
 
-	mu      sync.Mutex
+	mu      sync.Mutex // held while a token is asked for
 	current string
 	expires time.Time
+
+	shown atomic.Value // current, for secrets, which must not wait
 }
 
 func newTokens(o Options, c *Client) (*tokens, error) {
@@ -82,6 +85,7 @@ func (t *tokens) token(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("GitHub: get a token for the App's installation: it is empty or over already, so this machine's clock may be wrong: %w", ErrUnauthorized)
 	}
 	t.current, t.expires = made.GetToken(), made.GetExpiresAt().Time
+	t.shown.Store(t.current)
 	return t.current, nil
 }
 
@@ -96,7 +100,6 @@ func (t *tokens) reject(token string) {
 
 // secrets are the values that no message may carry.
 func (t *tokens) secrets() []string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return []string{t.plain, t.current}
+	current, _ := t.shown.Load().(string)
+	return []string{t.plain, current}
 }

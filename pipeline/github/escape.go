@@ -56,7 +56,9 @@ func Line(s string, limit int) string {
 
 // commandless breaks what the runner of a workflow takes for a command.
 func commandless(s string) string {
-	s = strings.ReplaceAll(s, "::", ":"+joint+":")
+	for strings.Contains(s, "::") { // twice for an odd number of them
+		s = strings.ReplaceAll(s, "::", ":"+joint+":")
+	}
 	return strings.ReplaceAll(s, "##[", "#"+joint+"#[")
 }
 

@@ -1,6 +1,9 @@
 package github
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // markdown gathers lines.
 type markdown struct{ strings.Builder }
@@ -12,11 +15,15 @@ func (m *markdown) line(s string) {
 
 func (m *markdown) fits(s string, limit int) bool { return m.Len()+len(s)+1 <= limit }
 
-// code is a short text that can't be anything but itself: digests, names.
+var plainCode = regexp.MustCompile(`^[A-Za-z0-9._/-]+(:? ?[A-Za-z0-9._/-]+)*$`)
+
+// code sets digests and names as code; what is none is text.
 func code(s string) string {
-	s = strings.NewReplacer("`", "'", "|", "\\|").Replace(Line(s, 300))
-	if s == "" {
+	switch {
+	case s == "":
 		return "–"
+	case len(s) > 300 || !plainCode.MatchString(s):
+		return Inline(clip(s, 300))
 	}
 	return "`" + s + "`"
 }

@@ -125,7 +125,8 @@ func (v Verdict) title(s string) string {
 	if v.Advisory {
 		s = "advisory: " + s
 	}
-	return Line(s, maxTitle)
+	// GitHub shows a title as it is; what it is mailed to may not.
+	return Line(strings.ReplaceAll(visible(s), "@", "(at)"), maxTitle)
 }
 
 func (v Verdict) aggregate(findings []checks.Finding) sheet {

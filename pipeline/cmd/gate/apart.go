@@ -122,8 +122,10 @@ func (s *session) handOver(dir string, res *run.Result, a *run.Apart) error {
 		return err
 	}
 	for name, render := range map[string]func(*os.File) error{
-		"result.json": func(f *os.File) error { return report.JSON(f, res) },
-		"report.html": func(f *os.File) error { return report.HTML(f, res) },
+		"result.json":  func(f *os.File) error { return report.JSON(f, res) },
+		"report.md":    func(f *os.File) error { return report.Summary(f, res, "") },
+		"report.sarif": func(f *os.File) error { return report.SARIF(f, res) },
+		"report.html":  func(f *os.File) error { return report.HTML(f, res) },
 	} {
 		if name == "report.html" && len(res.Decisions) == 0 {
 			continue

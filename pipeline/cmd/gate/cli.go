@@ -14,6 +14,7 @@ import (
 	"github.com/smartcloudops/gate/pipeline/ledger"
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/release"
+	"github.com/smartcloudops/gate/pipeline/report"
 	"github.com/smartcloudops/gate/pipeline/target/local"
 	"github.com/smartcloudops/gate/policies"
 )
@@ -151,7 +152,7 @@ func isAny(err error, targets ...error) bool {
 func say(w io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
 		if line = strings.TrimSpace(line); line != "" {
-			fmt.Fprintln(w, "gate:", line)
+			fmt.Fprintln(w, "gate:", report.Line(line))
 		}
 	}
 }

@@ -23,6 +23,7 @@ import (
 // DoctorCmd looks for what gate needs. It changes nothing.
 type DoctorCmd struct {
 	Postgres bool `help:"Print the folder with PostgreSQL's programs alone, and download them if this machine has none."`
+	GitHub   bool `name:"github" help:"Look at the repository's files and settings on GitHub instead."`
 }
 
 // finding is one thing that doctor looked at.
@@ -31,12 +32,17 @@ type finding struct {
 	OK   bool   `json:"ok"`
 	Got  string `json:"got"`
 	Next string `json:"next,omitempty"`
+	// Unknown: it could not be seen, so that OK is false.
+	Unknown bool `json:"unknown,omitempty"`
 }
 
 // Run looks, and ends with 1 when something that is needed is missing.
 func (c DoctorCmd) Run(ctx context.Context, g *Globals) error {
 	if c.Postgres {
 		return g.postgres(ctx)
+	}
+	if c.GitHub {
+		return g.doctorOfGitHub(ctx)
 	}
 	var all []finding
 	add := func(what, got string, err error, next string) {

@@ -87,7 +87,7 @@ func (c *GithubInitCmd) Run(ctx context.Context, g *Globals) error {
 		}
 		fmt.Fprintf(g.Out, "%-38s %s\n", w.File, word)
 	}
-	if err == nil && !c.Check {
+	if err == nil && slices.ContainsFunc(all, func(w written) bool { return w.Wrote }) {
 		fmt.Fprintln(g.Out, "\nnext: commit them to the protected branch, then gate doctor --github says what the settings lack (docs/github.md)")
 	}
 	return err

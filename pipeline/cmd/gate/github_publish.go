@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -209,8 +208,11 @@ func (p *publication) protected(ctx context.Context) error {
 	if err := s.clone.Fetch(ctx, p.run.Head.SHA); err != nil {
 		return err
 	}
-	if on := s.judge.Branch(ctx, p.run.Head.SHA); on.Contains != "yes" {
+	if on := s.onBranch(branch)(ctx, p.run.Head.SHA); on.Contains != "yes" {
 		return fmt.Errorf("commit %s is not known to be on %s: only what was merged is signed for", p.run.Head.SHA, branch)
+	}
+	if s.decl.Trust.Remote == "" {
+		fmt.Fprintln(p.Err, "gate: the ledger has no remote (environments/trust.yaml): the verdict is published, and its evidence is kept nowhere")
 	}
 	if err := p.judge(ctx, s, policies.Readiness); err != nil {
 		return err
@@ -283,12 +285,11 @@ func (p *publication) take(ctx context.Context, s *session, change bool) (*taken
 		return &takenOver{}, err
 	}
 	defer os.RemoveAll(dir)
-	got := filepath.Join(dir, "evidence")
-	problem := p.download(ctx, got)
+	problem := p.download(ctx, dir)
 	if problem == nil {
 		var taken *takenOver
 		taken, problem = s.importEvidence(ctx, imported{
-			Dir: got, Commit: p.run.Head.SHA, Nonce: p.nonce(), Since: p.run.Started, Until: p.run.Updated, Change: change,
+			Dir: dir, Commit: p.run.Head.SHA, Nonce: p.nonce(), Since: p.run.Started, Until: p.run.Updated, Change: change,
 		})
 		if problem == nil {
 			return taken, nil
@@ -349,6 +350,11 @@ func (p *publication) publish(ctx context.Context, s *session, d policies.Decisi
 }
 
 func (p *publication) codeScanning(ctx context.Context, res *run.Result) error {
+	if gaps := report.Unmeasured(res); len(gaps) > 0 {
+		// GitHub would take what is not found for mended.
+		fmt.Fprintf(p.Err, "gate: code scanning is left as it is: not measured: %v\n", gaps)
+		return nil
+	}
 	ref := "refs/heads/" + p.run.Head.Branch
 	if p.pull != nil {
 		ref = fmt.Sprintf("refs/pull/%d/head", p.pull.Number)

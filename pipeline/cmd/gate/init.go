@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/smartcloudops/gate/pipeline/promotion"
@@ -41,7 +42,7 @@ func (c *InitCmd) Run(ctx context.Context, g *Globals) error {
 		p, err = scaffold.Policy(root.FS(), c.Policy, c.Force)
 	} else {
 		p, err = scaffold.Propose(ctx, root.FS(), scaffold.Options{
-			Name: c.Name, Package: c.Package, Force: c.Force, Go: installedGo(ctx, g.Environ), Branch: branch(ctx, clone.Root, g.Environ),
+			Name: c.Name, Package: c.Package, Force: c.Force, Go: installedGo(ctx, g.Environ), Branch: mainBranch(ctx, clone.Root, g.Environ),
 		})
 	}
 	if isAny(err, scaffold.ErrNoProgram, scaffold.ErrManyPrograms, scaffold.ErrName, scaffold.ErrPolicy) {
@@ -140,10 +141,14 @@ func ignored(ctx context.Context, root string, environ []string, files []scaffol
 	return first
 }
 
-// branch is the one that is checked out; empty: none is.
-func branch(ctx context.Context, root string, environ []string) string {
+// mainBranch is the one that others build on: that of the remote, or one with a
+// usual name that is checked out; empty: nobody knows.
+func mainBranch(ctx context.Context, root string, environ []string) string {
+	if out, err := inClone(ctx, root, environ, "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD"); err == nil {
+		return strings.TrimPrefix(out, "origin/")
+	}
 	out, err := inClone(ctx, root, environ, "symbolic-ref", "--quiet", "--short", "HEAD")
-	if err != nil {
+	if err != nil || !slices.Contains([]string{"main", "master", "trunk"}, out) {
 		return ""
 	}
 	return out

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"os"
 
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/report"
@@ -13,11 +16,16 @@ import (
 // ReportCmd writes the report.
 type ReportCmd struct {
 	Environment string `arg:"" default:"staging" help:"The environment whose newest decision is shown."`
-	HTML        string `name:"html" placeholder:"FILE" help:"File to write (default: in the state directory)."`
+	Format      string `default:"html" enum:"html,markdown,sarif,junit,json" help:"html, markdown, sarif, junit or json."`
+	File        string `placeholder:"FILE" help:"File to write, - for standard output (default: standard output; html: in the state directory)."`
+	HTML        string `name:"html" placeholder:"FILE" hidden:""` // what --file was called when there was one format
 }
 
 // Run renders what is on record; it measures nothing.
 func (c *ReportCmd) Run(ctx context.Context, g *Globals) error {
+	if err := c.settle(g); err != nil {
+		return err
+	}
 	s, err := g.open(ctx, c.Environment)
 	if err != nil {
 		return err
@@ -48,17 +56,80 @@ func (c *ReportCmd) Run(ctx context.Context, g *Globals) error {
 			r.Evidence = append(r.Evidence, run.Measured{Digest: e.Digest, Reused: true, Runs: len(v.Evidence(e.Evidence.Key)), Evidence: e.Evidence})
 		}
 	}
-	file, err := s.writeHTML(r, c.HTML)
+	if err := c.write(s, r); err != nil {
+		return err
+	}
+	if d.Decision.Verdict == policies.Error {
+		return &Exit{Code: promotion.CodeInternal}
+	}
+	return nil
+}
+
+// settle finds the flags that contradict each other, before anything is opened.
+func (c *ReportCmd) settle(g *Globals) error {
+	if c.HTML != "" {
+		if c.Format != "html" || c.File != "" && c.File != c.HTML {
+			return &Exit{promotion.CodeUsage, errors.New("--html contradicts --format or --file: say --format and --file")}
+		}
+		c.File = c.HTML
+	}
+	if c.File == "" && c.Format != "html" {
+		c.File = "-"
+	}
+	if c.File == "-" && c.Format != "json" && g.Output == "json" {
+		return &Exit{promotion.CodeUsage, fmt.Errorf("with --output json standard output holds JSON alone: add --file FILE for %s", c.Format)}
+	}
+	return nil
+}
+
+// write writes the report, and where it went unless that is standard output.
+func (c *ReportCmd) write(s *session, r *run.Result) error {
+	d := r.Decisions[len(r.Decisions)-1].Decision
+	var b bytes.Buffer
+	var err error
+	switch c.Format {
+	case "markdown":
+		err = report.Summary(&b, r, "")
+	case "sarif":
+		err = report.SARIF(&b, r)
+	case "junit":
+		err = report.JUnit(&b, d)
+	case "json":
+		err = report.JSON(&b, r)
+	default:
+		err = report.HTML(&b, r)
+	}
+	if err != nil {
+		return err
+	}
+	file := c.File
+	switch file {
+	case "-":
+		_, err = s.Out.Write(b.Bytes())
+		return err
+	case "":
+		file, err = s.writeHTML(r, "")
+	default:
+		err = writeReport(file, b.Bytes())
+	}
 	if err != nil {
 		return err
 	}
 	if s.Output == "json" {
-		err = report.JSON(s.Out, map[string]any{"file": file, "verdict": d.Decision.Verdict, "environment": c.Environment})
-	} else {
-		_, err = fmt.Fprintf(s.Out, "%s  %s for %s\n", file, d.Decision.Verdict, c.Environment)
+		return report.JSON(s.Out, map[string]any{"file": file, "verdict": d.Verdict, "environment": c.Environment})
 	}
-	if err == nil && d.Decision.Verdict == policies.Error {
-		return &Exit{Code: promotion.CodeInternal}
-	}
+	_, err = fmt.Fprintf(s.Out, "%s  %s for %s\n", file, d.Verdict, c.Environment)
 	return err
+}
+
+func writeReport(file string, text []byte) error {
+	f, err := os.Create(file)
+	if err == nil {
+		_, err = f.Write(text)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
 }

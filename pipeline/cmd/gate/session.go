@@ -135,13 +135,18 @@ func (s *session) key() (*ledger.Key, error) {
 }
 
 // branch says whether a commit is on the protected branch, nil where none is
-// declared. On a clone the branch as its origin has it counts, not what somebody
-// has committed to it here.
+// declared, or where the ledger is this machine's alone and so is what it
+// promotes.
 func (s *session) branch() func(context.Context, string) *policies.Branch {
-	name := s.trust().Protected
-	if name == "" {
-		return nil
+	if t := s.trust(); t.Protected != "" && t.Remote != "" {
+		return s.onBranch(t.Protected)
 	}
+	return nil
+}
+
+// onBranch looks at the branch as the clone's origin has it, not at what
+// somebody has committed to it here.
+func (s *session) onBranch(name string) func(context.Context, string) *policies.Branch {
 	return func(ctx context.Context, commit string) *policies.Branch {
 		b := &policies.Branch{Name: name, Contains: "unknown"}
 		for _, ref := range []string{"refs/remotes/origin/" + name, "refs/heads/" + name} {

@@ -14,7 +14,7 @@ func (s *session) sync(ctx context.Context) error { return s.ledger.Mirror(ctx) 
 // that later can see a ledger that lacks it. Apart there is nothing to come back
 // to.
 func (s *session) mark(ctx context.Context) (github.Mark, error) {
-	if s.apart != nil {
+	if s.apart != nil || s.decl.Trust.Remote == "" {
 		return github.Mark{}, nil
 	}
 	seq, digest, err := s.ledger.Head(ctx)

@@ -80,6 +80,9 @@ func (s *Server) authenticate(req *http.Request, r route, c *call) (answer, bool
 		return answer{}, true
 	}
 	have := who.permissions[r.permission]
+	if r.permission == "issues" && levels[who.permissions["pull_requests"]] > levels[have] {
+		have = who.permissions["pull_requests"] // a pull request's comments are an issue's
+	}
 	if r.permission == "metadata" {
 		have = "read" // every token has it
 	}
@@ -140,7 +143,9 @@ func (s *Server) getUser(c *call) answer {
 	if !c.who.user {
 		return refuse(http.StatusForbidden, "Resource not accessible by integration")
 	}
-	return ok(user(c.who.name, "User"))
+	u := user(c.who.name, "User")
+	u["user_view_type"] = "private" // to themselves
+	return ok(u)
 }
 
 // user is an account as answers show it.

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
+	"strings"
 )
 
 // route is one operation that the fake serves.
@@ -17,14 +17,35 @@ type route struct {
 	handler      func(*Server, *call) answer
 }
 
-var wildcard = regexp.MustCompile(`\{([a-z_]+)\}`)
-
-func (r route) names() []string {
-	var out []string
-	for _, m := range wildcard.FindAllStringSubmatch(r.path, -1) {
-		out = append(out, m[1])
+// find is the route of a request, with what its path names. Of two, the one with
+// the later wildcard is meant.
+func find(req *http.Request) (found route, path map[string]string, ok bool) {
+	have := strings.Split(req.URL.EscapedPath(), "/")
+	best := ""
+	for _, r := range routes() {
+		want := strings.Split(r.path, "/")
+		if r.method != req.Method || len(want) != len(have) {
+			continue
+		}
+		names, shape, fits := map[string]string{}, "", true
+		for i, w := range want {
+			name, isName := strings.CutPrefix(w, "{")
+			value, err := url.PathUnescape(have[i])
+			switch {
+			case err != nil || value == "" && i > 0, !isName && w != value:
+				fits = false
+			case isName:
+				names[strings.TrimSuffix(name, "}")] = value
+				shape += "a"
+			default:
+				shape += "b"
+			}
+		}
+		if fits && shape > best {
+			found, path, ok, best = r, names, true, shape
+		}
 	}
-	return out
+	return found, path, ok
 }
 
 const repo = "/repos/{owner}/{repo}"

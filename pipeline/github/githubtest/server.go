@@ -120,27 +120,32 @@ func New(t testing.TB, o Options) *Server {
 	s := &Server{t: t, options: o, Clock: o.Clock, doc: doc, git: repository{o.Git}, who: map[string]identity{}, app: &appKey().PublicKey}
 	s.Key = pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(appKey())})
 	s.state.init()
-	mux := http.NewServeMux()
-	for _, r := range routes() {
-		mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, req *http.Request) { s.serve(w, req, r) })
-	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
-		s.violation("%s %s is none of the operations that the fake knows", req.Method, req.URL.Path)
-		http.Error(w, `{"message":"Not Found"}`, http.StatusNotFound)
-	})
-	s.api = httptest.NewServer(mux)
+	s.api = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r, path, found := find(req)
+		if !found {
+			s.violation("%s %s is none of the operations that the fake knows", req.Method, req.URL.Path)
+			http.Error(w, `{"message":"Not Found"}`, http.StatusNotFound)
+			return
+		}
+		s.serve(w, req, r, path)
+	}))
 	s.storage = httptest.NewServer(http.HandlerFunc(s.download))
 	s.URL = s.api.URL
 	t.Cleanup(func() {
-		s.api.CloseClientConnections()
-		s.api.Close()
-		s.storage.CloseClientConnections()
-		s.storage.Close()
+		s.Close()
 		for _, v := range s.Violations() {
 			t.Error("GitHub would not have taken or given that: " + v)
 		}
 	})
 	return s
+}
+
+// Close stops the server before its test ends.
+func (s *Server) Close() {
+	for _, one := range []*httptest.Server{s.api, s.storage} {
+		one.CloseClientConnections()
+		one.Close()
+	}
 }
 
 func (s *Server) violation(format string, args ...any) {
@@ -189,13 +194,13 @@ func refuse(status int, message string) answer {
 
 func notFound() answer { return refuse(http.StatusNotFound, "Not Found") }
 
-func (s *Server) serve(w http.ResponseWriter, req *http.Request, r route) {
+func (s *Server) serve(w http.ResponseWriter, req *http.Request, r route, path map[string]string) {
 	b, err := io.ReadAll(req.Body)
 	if err != nil {
 		return
 	}
 	fault := s.nextFault(req)
-	effect := func() answer { return s.effect(req, r, b) }
+	effect := func() answer { return s.effect(req, r, path, b) }
 	a := answer{}
 	switch fault {
 	case LostRequest:
@@ -228,13 +233,10 @@ func (s *Server) serve(w http.ResponseWriter, req *http.Request, r route) {
 }
 
 // effect carries the request out.
-func (s *Server) effect(req *http.Request, r route, b []byte) answer {
+func (s *Server) effect(req *http.Request, r route, path map[string]string, b []byte) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := &call{path: map[string]string{}, query: req.URL.Query()}
-	for _, name := range r.names() {
-		c.path[name] = req.PathValue(name)
-	}
+	c := &call{path: path, query: req.URL.Query()}
 	if a, ok := s.authenticate(req, r, c); !ok {
 		return a
 	}

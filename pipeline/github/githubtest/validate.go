@@ -37,6 +37,11 @@ func (s *Server) checkRequest(req *http.Request, r route, path map[string]string
 		}
 	}
 	one := req.Clone(context.Background())
+	if q := one.URL.Query(); strings.HasPrefix(q.Get("created"), ">=") {
+		// The description knows a time only; its prose allows search syntax.
+		q.Set("created", strings.TrimPrefix(q.Get("created"), ">="))
+		one.URL.RawQuery = q.Encode()
+	}
 	one.Body = io.NopCloser(bytes.NewReader(body))
 	one.ContentLength = int64(len(body))
 	if rt.Operation.RequestBody == nil && len(body) > 0 {

@@ -19,7 +19,7 @@ var granted = map[string]map[string]any{
 	"commit.yml measure":    {"contents": "read"},
 	"drills.yml drill":      {"contents": "read"},
 	"publish.yml change":    {"actions": "read", "checks": "write", "contents": "read", "pull-requests": "write", "security-events": "write"},
-	"publish.yml protected": {"actions": "read", "checks": "write", "contents": "write", "deployments": "write", "security-events": "write"},
+	"publish.yml protected": {"actions": "read", "checks": "write", "contents": "write", "security-events": "write"},
 	"promote.yml promote":   {"contents": "write", "deployments": "write"},
 	"rollback.yml rollback": {"contents": "write", "deployments": "write"},
 	"hold.yml hold":         {"contents": "write"},
@@ -96,7 +96,8 @@ func insecure(t *testing.T, p Params, name string, data []byte) (wrong []string)
 		groups = append(groups, j.Concurrency)
 	}
 	for _, c := range groups {
-		if c != nil && c.Cancel != false && !(slices.Contains(triggers[name], "pull_request") && c.Cancel == "${{ github.event_name == 'pull_request' }}") {
+		newest := slices.Contains(triggers[name], "pull_request") && c != nil && c.Cancel == "${{ github.event_name == 'pull_request' }}"
+		if c != nil && c.Cancel != false && !newest {
 			say("runs of group %s are cancelled", c.Group)
 		}
 	}
@@ -128,7 +129,7 @@ func insecure(t *testing.T, p Params, name string, data []byte) (wrong []string)
 
 var (
 	uses   = regexp.MustCompile(`^\s*(?:- )?uses: (.*)$`)
-	pinned = regexp.MustCompile(`^[a-z0-9-]+/[a-z0-9-]+@[0-9a-f]{40} # v[0-9]+\.[0-9]+\.[0-9]+$`)
+	pinned = regexp.MustCompile(`^[a-z0-9-]+/[a-z0-9-]+@[0-9a-f]{40} # v[0-9]+\.[0-9]+\.[0-9]+(-node20)?$`)
 	secret = regexp.MustCompile(`secrets\.([A-Za-z_]+)`)
 )
 
@@ -245,7 +246,7 @@ func TestWhatMakesAWorkflowInsecureIsFound(t *testing.T) {
 		{Promote, "    if: github.ref == 'refs/heads/main'\n", "", "any branch"},
 		{Promote, "      name: ${{ inputs.environment }}\n", "      name: staging\n", "stands in"},
 		{Promote, "      cancel-in-progress: false\n", "      cancel-in-progress: true\n", "cancelled"},
-		{Promote, `gate promote "$RELEASE"`, `gate promote "${{ inputs.release }}"`, "pasted into a script"},
+		{Promote, `-- "$RELEASE"`, `-- "${{ inputs.release }}"`, "pasted into a script"},
 		{Promote, `run: gate promote`, `run: sh gate promote`, "not gate"},
 		{"env.yml", "uses: smartcloudops/gate/.github/workflows/request.yml@main", "uses: other/gate/.github/workflows/request.yml@v1", "not pinned"},
 		{"env.yml", "    with:\n", "    secrets: inherit\n    with:\n", "no workflow of ours"},

@@ -88,16 +88,20 @@ func Render(p Params) ([]File, error) {
 }
 
 var funcs = template.FuncMap{
-	"use":    use,
-	"back":   BackEnvironment,
-	"join":   strings.Join,
-	"owners": func(p Params) string { return strings.Join(p.Owners, " ") },
-	"environment": func(p Params, name string) any {
-		return struct {
-			Name             string
-			EnterpriseServer bool
-		}{name, p.EnterpriseServer}
-	},
+	"use":         use,
+	"back":        BackEnvironment,
+	"join":        strings.Join,
+	"owners":      func(p Params) string { return strings.Join(p.Owners, " ") },
+	"environment": named,
+	"folder":      named,
+}
+
+// named is what a template needs that is about one name.
+func named(p Params, name string) any {
+	return struct {
+		Name             string
+		EnterpriseServer bool
+	}{name, p.EnterpriseServer}
 }
 
 const sealPrefix = "# Written by gate github init from .github/gate.yaml: change that, and run it again. sha256:"

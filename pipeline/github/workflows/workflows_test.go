@@ -123,7 +123,7 @@ func TestRenderMakesTheSameBytes(t *testing.T) {
 func TestParametersAreWhereTheyBelong(t *testing.T) {
 	files := render(t, kinds()["other"])
 	for path, want := range map[string][]string{
-		Dir + "/commit.yml":  {"branches: [release/2]", "cmd/gate@v1.2.3", "go-version: 1.27.1", "runs-on: self-hosted", "-m github.com/smartcloudops/gate@v1.2.3", "--through one", "vars.GATE_ENGINE || 'none'"},
+		Dir + "/commit.yml":  {"branches: [release/2]", "cmd/gate@v1.2.3", "go-version: 1.27.1", "runs-on: self-hosted", "-m github.com/smartcloudops/gate@v1.2.3", "--environment=one", "--through one", "vars.GATE_ENGINE || 'none'"},
 		Dir + "/promote.yml": {"options: [one, two, three]", "ref: release/2", "refs/heads/release/2"},
 		Dir + "/publish.yml": {"head_branch == 'release/2'", "ref: release/2"},
 		Carried:              {"uses: o-k/some.service/.github/workflows/request.yml@release/2"},

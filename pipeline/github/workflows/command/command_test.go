@@ -100,7 +100,8 @@ func TestEveryCommandStartsAWorkflowThatTakesItsInputs(t *testing.T) {
 			continue
 		}
 		var w struct {
-			On struct {
+			RunName string `yaml:"run-name"`
+			On      struct {
 				Dispatch *struct {
 					Inputs map[string]struct{ Required bool }
 				} `yaml:"workflow_dispatch"`
@@ -111,6 +112,10 @@ func TestEveryCommandStartsAWorkflowThatTakesItsInputs(t *testing.T) {
 		}
 		if w.On.Dispatch != nil {
 			inputs[f.Path] = map[string]bool{}
+			// By the title a run is known that was started already.
+			if _, ok := w.On.Dispatch.Inputs["marker"]; ok != strings.Contains(w.RunName, "inputs.marker") {
+				t.Errorf("%s is titled %q", f.Path, w.RunName)
+			}
 			for name, in := range w.On.Dispatch.Inputs {
 				inputs[f.Path][name] = in.Required
 			}

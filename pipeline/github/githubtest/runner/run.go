@@ -1,0 +1,370 @@
+package runner
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rhysd/actionlint"
+
+	"github.com/smartcloudops/gate/pipeline/github/githubtest"
+)
+
+// States and conclusions, in GitHub's words.
+const (
+	Queued     = "queued"
+	InProgress = "in_progress"
+	Waiting    = "waiting" // for a reviewer
+	Completed  = "completed"
+
+	Success   = "success"
+	Failure   = "failure"
+	Cancelled = "cancelled"
+	Skipped   = "skipped"
+)
+
+// Run is one run of a workflow.
+type Run struct {
+	ID         int64
+	File       string // of the workflow, without its folder
+	Name       string // the workflow's
+	Title      string
+	Event      string
+	SHA, Ref   string // github.sha and github.ref
+	HeadSHA    string // as the API tells it
+	HeadBranch string
+	Actor      string
+	Status     string
+	Conclusion string
+	Why        string // it did not run as it should; empty: the jobs say all
+	Jobs       []*Job
+	Created    time.Time
+	Started    time.Time
+	Updated    time.Time
+
+	held bool // paused
+	w    *workflow
+	on   occasion
+}
+
+// Job of a run.
+type Job struct {
+	ID          string // with the caller's before it, in a reusable workflow
+	Status      string
+	Conclusion  string
+	Why         string
+	Environment string
+	Permissions map[string]string
+	Steps       []Step
+	Summary     string   // what it wrote for people
+	Left        []string // processes that outlived it, and were ended
+	Deployed    bool     // GitHub would show a deployment of its own
+
+	src     *actionlint.Job
+	verdict chan string // of the reviewers; empty: yes
+}
+
+// Step of a job.
+type Step struct {
+	Name       string
+	Conclusion string
+	Log        string
+	Errors     []string // annotations ::error::
+}
+
+// Job is the one with the id. It is nil where the run has none.
+func (r *Run) Job(id string) *Job {
+	for _, j := range r.Jobs {
+		if j.ID == id {
+			return j
+		}
+	}
+	return nil
+}
+
+// Log is that of all the run's steps.
+func (r *Run) Log() string {
+	var b strings.Builder
+	for _, j := range r.Jobs {
+		for _, s := range j.Steps {
+			fmt.Fprintf(&b, "-- %s, %s: %s\n%s", j.ID, s.Name, s.Conclusion, s.Log)
+		}
+	}
+	return b.String()
+}
+
+// String is for whoever looks for what went wrong.
+func (r *Run) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "run %d %q of %s on %s of %s by %s: %s %s %s\n", r.ID, r.Title, r.File, r.Event, r.Ref, r.Actor, r.Status, r.Conclusion, r.Why)
+	for _, j := range r.Jobs {
+		fmt.Fprintf(&b, "  job %s: %s %s %s\n", j.ID, j.Status, j.Conclusion, j.Why)
+		for _, s := range j.Steps {
+			fmt.Fprintf(&b, "    step %s: %s\n", s.Name, s.Conclusion)
+			for line := range strings.Lines(s.Log) {
+				fmt.Fprintf(&b, "      %s\n", strings.TrimRight(line, "\n"))
+			}
+		}
+	}
+	return b.String()
+}
+
+// still says that nothing of it goes on without somebody else.
+func (r *Run) still() bool {
+	if r.Status == Completed || r.held {
+		return true
+	}
+	waits := false
+	for _, j := range r.Jobs {
+		switch j.Status {
+		case Waiting:
+			waits = true
+		case InProgress:
+			return false
+		}
+	}
+	return waits
+}
+
+func (r *Run) copied() *Run {
+	c := *r
+	c.Jobs = nil
+	for _, j := range r.Jobs {
+		one := *j
+		one.Steps = slices.Clone(j.Steps)
+		c.Jobs = append(c.Jobs, &one)
+	}
+	return &c
+}
+
+// start makes a run of the workflow and lets it go.
+func (r *Runner) start(w *workflow, on occasion) {
+	run := &Run{
+		File: w.file, Name: w.name, Event: on.event, SHA: on.sha, Ref: on.ref, HeadSHA: on.headSHA, HeadBranch: on.headBranch, Actor: on.actor,
+		Status: Queued, Created: time.Now(), w: w, on: on, ID: on.run,
+	}
+	run.Started, run.Updated = run.Created, run.Created
+	if run.ID == 0 {
+		r.mu.Lock()
+		r.next++
+		run.ID = r.next
+		r.mu.Unlock()
+	}
+	run.Title, run.Why = r.title(run)
+	r.mu.Lock()
+	r.runs = append(r.runs, run)
+	r.mu.Unlock()
+	if on.run == 0 {
+		r.o.GitHub.AddRun(githubtest.Run{
+			ID: run.ID, Path: workflowDir + w.file, Event: on.event, HeadSHA: on.headSHA, HeadBranch: on.headBranch,
+			Status: Queued, Title: run.Title, Actor: on.actor, Created: run.Created, Started: run.Started, Updated: run.Updated,
+		})
+	}
+	ctx, cancel := context.WithCancelCause(r.ctx)
+	// At once: which of two began first is what the group goes by.
+	s := scope{contexts: object{"github": r.githubContext(run, nil, ""), "inputs": on.inputs, "vars": texts(r.o.Vars)}}
+	name, cancels, err := concurrencyOf(s, w.Concurrency)
+	at := r.join(cancel, name, cancels)
+	r.running.Go(func() {
+		defer cancel(nil)
+		defer at.leave()
+		if err == nil && run.Why == "" {
+			err = r.carry(ctx, run, at)
+		}
+		r.over(ctx, run, err)
+	})
+}
+
+func (r *Runner) title(run *Run) (title, why string) {
+	if run.w.RunName == nil {
+		return cmp.Or(run.on.title, run.w.name), ""
+	}
+	s := scope{contexts: object{"github": r.githubContext(run, nil, ""), "inputs": run.on.inputs, "vars": texts(r.o.Vars)}}
+	title, err := s.interpolate(run.w.RunName.Value)
+	if err != nil {
+		return run.w.name, "run-name: " + err.Error()
+	}
+	return title, ""
+}
+
+// over ends the run.
+func (r *Runner) over(ctx context.Context, run *Run, err error) {
+	r.mu.Lock()
+	if err != nil && run.Why == "" {
+		run.Why = err.Error()
+	}
+	run.Updated, run.held = time.Now(), false
+	run.Conclusion = run.conclude()
+	if c := context.Cause(ctx); errors.Is(c, errReplaced) || errors.Is(c, errCancelled) || errors.Is(c, errTestOver) {
+		run.Conclusion = Cancelled
+	} else if run.Why != "" {
+		// What this runner does not understand is no run that failed, but a test
+		// that shows nothing.
+		r.t.Errorf("%s: %s", run.File, run.Why)
+	}
+	r.mu.Unlock()
+	// What the end starts is there before the run counts as over.
+	if r.ctx.Err() == nil {
+		r.completed(run)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	run.Status = Completed
+	r.changed.Broadcast()
+}
+
+// carry runs the run's jobs when it is its turn.
+func (r *Runner) carry(ctx context.Context, run *Run, at place) error {
+	if err := r.waitHeld(ctx, run); err != nil {
+		return err
+	}
+	if err := at.wait(ctx); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	run.Status, run.Started = InProgress, time.Now()
+	r.mu.Unlock()
+	if err := r.knowRepository(run.ID); err != nil {
+		return err
+	}
+	return r.jobsOf(ctx, run, plan{w: run.w, inputs: run.on.inputs})
+}
+
+func concurrencyOf(s scope, c *actionlint.Concurrency) (name string, cancels bool, err error) {
+	if c == nil {
+		return "", false, nil
+	}
+	if name, err = s.interpolate(c.Group.Value); err != nil {
+		return "", false, fmt.Errorf("concurrency: %w", err)
+	}
+	if b := c.CancelInProgress; b != nil {
+		cancels = b.Value
+		if b.Expression != nil {
+			v, err := s.value(b.Expression.Value)
+			if err != nil {
+				return "", false, fmt.Errorf("concurrency: %w", err)
+			}
+			cancels = truthy(v)
+		}
+	}
+	return name, cancels, nil
+}
+
+// waitHeld waits while the workflow is paused.
+func (r *Runner) waitHeld(ctx context.Context, run *Run) error {
+	stop := context.AfterFunc(ctx, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.changed.Broadcast()
+	})
+	defer stop()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.paused[run.File] && ctx.Err() == nil {
+		if !run.held {
+			run.held = true
+			r.changed.Broadcast()
+		}
+		r.changed.Wait()
+	}
+	run.held = false
+	return context.Cause(ctx)
+}
+
+// conclude is the run's conclusion by those of its jobs.
+func (r *Run) conclude() string {
+	all := map[string]bool{}
+	for _, j := range r.Jobs {
+		all[j.Conclusion] = true
+	}
+	for _, c := range []string{Failure, Cancelled, Success, Skipped} {
+		if all[c] {
+			return c
+		}
+	}
+	return Failure
+}
+
+// plan are jobs that run together: those of a workflow's file.
+type plan struct {
+	w      *workflow
+	inputs object
+	prefix string            // of the ids of jobs, in a reusable workflow
+	grant  map[string]string // the most that they may do; nil: what they ask for
+}
+
+// jobsOf runs the jobs, each after those that it needs.
+func (r *Runner) jobsOf(ctx context.Context, run *Run, p plan) error {
+	jobs := map[string]*Job{}
+	ended := map[string]chan struct{}{}
+	r.mu.Lock()
+	for _, id := range sorted(p.w.Jobs) {
+		jobs[id] = &Job{ID: p.prefix + p.w.Jobs[id].ID.Value, Status: Queued, src: p.w.Jobs[id], verdict: make(chan string, 1)}
+		ended[id] = make(chan struct{})
+		run.Jobs = append(run.Jobs, jobs[id])
+	}
+	r.mu.Unlock()
+	errs := make(chan error, len(jobs))
+	for id, j := range jobs {
+		go func() {
+			defer close(ended[id])
+			needs := object{}
+			for _, n := range j.src.Needs {
+				other := strings.ToLower(n.Value)
+				<-ended[other]
+				r.mu.Lock()
+				needs[n.Value] = object{"result": jobs[other].Conclusion, "outputs": object{}}
+				r.mu.Unlock()
+			}
+			errs <- r.job(ctx, run, p, j, needs)
+		}()
+	}
+	var all []error
+	for range len(jobs) {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
+}
+
+// change changes a job under the lock.
+func (r *Runner) change(j *Job, f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
+	r.changed.Broadcast()
+}
+
+// knowRepository asks the API for the repository's id, which the fake alone
+// knows.
+func (r *Runner) knowRepository(run int64) error {
+	r.mu.Lock()
+	known := r.repository != 0
+	r.mu.Unlock()
+	if known {
+		return nil
+	}
+	var a struct {
+		Repository struct {
+			ID int64 `json:"id"`
+		} `json:"repository"`
+	}
+	if err := r.ask(fmt.Sprintf("/actions/runs/%d", run), &a); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.repository = a.Repository.ID
+	return nil
+}
+
+func copied(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return maps.Clone(m)
+}

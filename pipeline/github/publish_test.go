@@ -1,0 +1,60 @@
+package github_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/smartcloudops/gate/pipeline/github"
+	"github.com/smartcloudops/gate/pipeline/github/githubtest"
+	"github.com/smartcloudops/gate/policies"
+)
+
+func TestVerdictBecomesCheckRuns(t *testing.T) {
+	s := githubtest.New(t, githubtest.Options{})
+	v := verdict(s.Clock.Now(), policies.Pass, policies.Warn, policies.Fail, policies.Inconclusive, policies.Error, "odd")
+	v.Mark = github.Mark{Seq: 12, Digest: digest('9')}
+	for i := range 3 {
+		v.Findings = append(v.Findings, finding(i))
+	}
+	got, err := app(t, s).PublishVerdict(t.Context(), v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"gate": "action_required", "gate / tests": "success", "gate / scan": "neutral", "gate / config": "failure",
+		"gate / load": "action_required", "gate / update": "action_required", "gate / tls": "action_required",
+	}
+	commit := s.View().Commits[commitA]
+	if len(commit.Checks) != len(want) || len(got.Runs) != len(want) {
+		t.Fatalf("%d checks, %d published; want %d", len(commit.Checks), len(got.Runs), len(want))
+	}
+	for name, conclusion := range want {
+		c := commit.Check(githubtest.AppSlug, name)
+		if c == nil || c.Status != "completed" || c.Conclusion != conclusion || c.Runs != 1 {
+			t.Errorf("%s: %+v; want %s", name, c, conclusion)
+		}
+	}
+	scan := commit.Check(githubtest.AppSlug, "gate / scan")
+	if len(scan.Annotations) != 3 || scan.Annotations[1] != "app/f1.go:2 failure gosec G404: weak random numbers\nFix: crypto/rand" {
+		t.Errorf("annotations %q", scan.Annotations)
+	}
+	for _, part := range []string{"| got | p95 2.31 s |", "| want | p95 &lt; 2 s |", "| why | because |", "| next | gate verify staging |", v.DetailsURL} {
+		if !strings.Contains(scan.Summary, part) {
+			t.Errorf("the summary lacks %q:\n%s", part, scan.Summary)
+		}
+	}
+	// The aggregate begins first and ends last.
+	var order []string
+	for _, r := range s.Requests() {
+		switch {
+		case r.Method == "POST" && strings.HasSuffix(r.Path, "/check-runs"), r.Method == "PATCH":
+			order = append(order, string(r.Body))
+		}
+	}
+	if !strings.Contains(order[0], `"name":"gate"`) || !strings.Contains(order[0], `"in_progress"`) {
+		t.Errorf("the first request is %s", order[0])
+	}
+	if last := order[len(order)-1]; !strings.Contains(last, `"name":"gate"`) || !strings.Contains(last, `"completed"`) {
+		t.Errorf("the last request is %.200s", last)
+	}
+}
