@@ -186,32 +186,50 @@ func (c *Client) createDeployment(ctx context.Context, d Deployment) error {
 	return c.fail("create a deployment", err)
 }
 
-// deploymentStatus appends the state unless the deployment is as far.
+// deploymentStatus appends the state unless the deployment was as far already.
+// When a reply was late, or somebody else took it further at the same moment, an
+// earlier state can come to lie on top: then the furthest is said again.
 func (c *Client) deploymentStatus(ctx context.Context, id int64, d Deployment) (*DeploymentStatus, error) {
-	var stands *DeploymentStatus
-	err := c.ensure(ctx, func(ctx context.Context) (bool, error) {
+	for n := 1; ; n++ {
 		all, err := pages(c, "list a deployment's statuses", func(o gh.ListOptions) ([]*gh.DeploymentStatus, *gh.Response, error) {
 			return c.api.Repositories.ListDeploymentStatuses(ctx, c.owner, c.repo, id, &o)
 		})
-		if err != nil || len(all) == 0 {
-			return false, err
+		if err != nil {
+			return nil, err
 		}
-		last := slices.MaxFunc(all, func(a, b *gh.DeploymentStatus) int { return cmp.Compare(a.GetID(), b.GetID()) })
-		stands = &DeploymentStatus{ID: id, State: DeploymentState(last.GetState()), At: last.GetCreatedAt().Time}
-		return stands.State.rank() >= d.State.rank(), nil
-	}, func(ctx context.Context) error {
-		req := &gh.DeploymentStatusRequest{State: gh.String(string(d.State)), Description: gh.String(Line(d.Description, 140)), AutoInactive: gh.Bool(true)}
-		if d.URL != "" {
-			req.EnvironmentURL = &d.URL
+		req := &gh.DeploymentStatusRequest{State: gh.String(string(d.State)), Description: gh.String(Line(d.Description, 140)), AutoInactive: gh.Bool(true), EnvironmentURL: optional(d.URL), LogURL: optional(d.LogURL)}
+		if len(all) > 0 {
+			slices.SortFunc(all, func(a, b *gh.DeploymentStatus) int { return cmp.Compare(a.GetID(), b.GetID()) })
+			last := all[len(all)-1]
+			top := slices.MaxFunc(all, func(a, b *gh.DeploymentStatus) int {
+				return cmp.Compare(DeploymentState(a.GetState()).rank(), DeploymentState(b.GetState()).rank())
+			})
+			rank := DeploymentState(top.GetState()).rank()
+			if rank >= d.State.rank() {
+				if DeploymentState(last.GetState()).rank() == rank {
+					return &DeploymentStatus{ID: id, State: DeploymentState(last.GetState()), At: last.GetCreatedAt().Time}, nil
+				}
+				req = &gh.DeploymentStatusRequest{State: top.State, Description: top.Description, AutoInactive: gh.Bool(true), EnvironmentURL: optional(top.GetEnvironmentURL()), LogURL: optional(top.GetLogURL())}
+			}
 		}
-		if d.LogURL != "" {
-			req.LogURL = &d.LogURL
+		if n > maxAttempts {
+			return nil, fmt.Errorf("GitHub: set a deployment's status: it never came to be there: %w", ErrUnavailable)
 		}
-		made, _, err := c.api.Repositories.CreateDeploymentStatus(ctx, c.owner, c.repo, id, req)
-		if err == nil {
-			stands = &DeploymentStatus{ID: id, State: DeploymentState(made.GetState()), At: made.GetCreatedAt().Time}
+		_, _, err = c.api.Repositories.CreateDeploymentStatus(ctx, c.owner, c.repo, id, req)
+		if err = c.fail("set a deployment's status", err); err != nil {
+			if !errors.Is(err, ErrUnknownOutcome) {
+				return nil, err
+			}
+			if err := c.sleep(ctx, backoff(n)); err != nil {
+				return nil, err
+			}
 		}
-		return c.fail("set a deployment's status", err)
-	})
-	return stands, err
+	}
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }

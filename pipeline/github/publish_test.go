@@ -3,6 +3,7 @@ package github_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/smartcloudops/gate/pipeline/github"
 	"github.com/smartcloudops/gate/pipeline/github/githubtest"
@@ -56,5 +57,61 @@ func TestVerdictBecomesCheckRuns(t *testing.T) {
 	}
 	if last := order[len(order)-1]; !strings.Contains(last, `"name":"gate"`) || !strings.Contains(last, `"completed"`) {
 		t.Errorf("the last request is %.200s", last)
+	}
+}
+
+// TestALostReplyMakesNothingTwice: what was carried out, though nobody heard of
+// it, is found and not done again.
+func TestALostReplyMakesNothingTwice(t *testing.T) {
+	for _, fault := range []githubtest.Fault{githubtest.LostReply, githubtest.BrokenAfter, githubtest.Truncated} {
+		t.Run(string(fault), func(t *testing.T) {
+			s := githubtest.New(t, githubtest.Options{})
+			s.SetWorkflow("w.yml", "run-name: ${{ inputs.request }}\non:\n  workflow_dispatch:\n    inputs:\n      request: {required: true}\n")
+			s.AddPull(githubtest.Pull{Author: "somebody", HeadSHA: commitA})
+			s.FailNext("POST", "/check-runs", fault, 2)
+			s.FailNext("PATCH", "/check-runs", fault, 5)
+			s.FailNext("POST", "/deployments", fault, 2)
+			s.FailNext("POST", "/statuses", fault, 1)
+			s.FailNext("POST", "/comments", fault, 1)
+			s.FailNext("POST", "/dispatches", fault, 1)
+			g := app(t, s)
+			v := verdict(s.Clock.Now(), "pass", "fail")
+			for i := range 170 {
+				v.Findings = append(v.Findings, finding(i))
+			}
+			if _, err := g.PublishVerdict(t.Context(), v); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := g.RecordDeployment(t.Context(), deployment("r1", github.Queued)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := g.UpdateComment(t.Context(), commentOn(s, "fail", 0)); err != nil {
+				t.Fatal(err)
+			}
+			if err := g.Dispatch(t.Context(), github.Dispatch{Workflow: "w.yml", Ref: "main", Inputs: map[string]string{"request": "req-1"}, Marker: "req-1", Since: s.Clock.Now().Add(-time.Hour)}); err == nil {
+				t.Error("a marker of five characters is taken")
+			}
+			if err := g.Dispatch(t.Context(), github.Dispatch{Workflow: "w.yml", Ref: "main", Inputs: map[string]string{"request": "request-1"}, Marker: "request-1", Since: s.Clock.Now().Add(-time.Hour)}); err != nil {
+				t.Fatal(err)
+			}
+			view := s.View()
+			for _, c := range view.Commits[commitA].Checks {
+				if c.Runs != 1 || c.Name == "gate / scan" && len(c.Annotations) != 170 {
+					t.Errorf("%s: %d runs, %d annotations", c.Name, c.Runs, len(c.Annotations))
+				}
+			}
+			if len(view.Deployments) != 1 || len(view.Deployments[0].States) != 1 || len(view.Comments[1]) != 1 || len(view.Dispatches) != 1 {
+				t.Errorf("%+v", view)
+			}
+			deleted := 0
+			for _, r := range s.Requests() {
+				if r.Method == "DELETE" {
+					deleted++
+				}
+			}
+			if deleted != 0 {
+				t.Errorf("%d comments were deleted", deleted)
+			}
+		})
 	}
 }

@@ -230,7 +230,9 @@ var wanted = map[string]string{
 func (i *Installation) Missing() []string {
 	var out []string
 	for name, level := range wanted {
-		if have := i.Permissions[name]; have != level && have != "admin" && !(level == "read" && have == "write") {
+		switch have := i.Permissions[name]; {
+		case have == level, have == "admin", level == "read" && have == "write":
+		default:
 			out = append(out, name+": "+level)
 		}
 	}

@@ -70,7 +70,7 @@ func entry(f *zip.File, kinds map[string]bool, packed int64, l Limits) (folder b
 	switch mode := f.Mode(); {
 	case !plainPath(name):
 		return refuse("has a name that gate does not write")
-	case mode&fs.ModeType != 0 && !(folder && mode.IsDir()), folder != mode.IsDir():
+	case mode&fs.ModeType != 0 && mode.Type() != fs.ModeDir, folder != mode.IsDir():
 		return refuse("is no plain file")
 	case f.Method != zip.Store && f.Method != zip.Deflate:
 		return refuse("is packed in an unusual way")
@@ -86,7 +86,7 @@ func entry(f *zip.File, kinds map[string]bool, packed int64, l Limits) (folder b
 		return refuse("is larger than the archive")
 	}
 	key := strings.ToLower(name)
-	if was, ok := kinds[key]; ok && !(was && folder) {
+	if was, ok := kinds[key]; ok && (!was || !folder) {
 		return refuse("is there twice")
 	}
 	kinds[key] = folder

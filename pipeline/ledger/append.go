@@ -118,9 +118,10 @@ func (l *Ledger) sign(ctx context.Context, s Statement) (envelope, error) {
 	return envelope{raw, digestOf(payload), []string{l.own}, s}, nil
 }
 
-// place makes the entry that puts a statement at seq, and both files.
-func (l *Ledger) place(ctx context.Context, env envelope, seq int64, prev string, at time.Time) (Record, []file, error) {
-	e := Entry{Ledger: l.id, Seq: seq, Prev: prev, Statement: env.digest, Signers: env.signers, At: at}
+// place makes the entry that puts a statement at seq, and both files. was is
+// where it stood before; 0: nowhere.
+func (l *Ledger) place(ctx context.Context, env envelope, seq int64, prev string, at time.Time, was int64) (Record, []file, error) {
+	e := Entry{Ledger: l.id, Seq: seq, Prev: prev, Statement: env.digest, Signers: env.signers, At: at, Was: was}
 	payload, err := encodeJSON(e)
 	if err != nil {
 		return Record{}, nil, fmt.Errorf("encode entry %d: %w", seq, err)
@@ -134,7 +135,7 @@ func (l *Ledger) place(ctx context.Context, env envelope, seq int64, prev string
 		Entry: e, Statement: env.statement, Digest: env.digest, EntryDigest: digestOf(payload),
 		Signers: env.signers, EntrySigners: []string{l.own},
 	}
-	return r, []file{{path + entrySuffix, raw}, {path + statementSuffix, env.raw}}, nil
+	return r, []file{{path: path + entrySuffix, data: raw}, {path: path + statementSuffix, data: env.raw}}, nil
 }
 
 func (l *Ledger) append(ctx context.Context, envs []envelope, dedup bool, precondition func(View) error) ([]Entry, error) {
@@ -181,7 +182,7 @@ func (l *Ledger) tryAppend(ctx context.Context, lock *os.File, envs []envelope, 
 			continue
 		}
 		last := records[len(records)-1]
-		r, both, err := l.place(ctx, env, last.Entry.Seq+1, last.EntryDigest, now)
+		r, both, err := l.place(ctx, env, last.Entry.Seq+1, last.EntryDigest, now, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -191,11 +192,11 @@ func (l *Ledger) tryAppend(ctx context.Context, lock *os.File, envs []envelope, 
 		entries[i] = r.Entry
 	}
 	if len(files) == 0 {
-		return entries, l.raiseMark(records)
+		return entries, l.raiseMark(records, nil)
 	}
 	// Only behind a bare genesis may the mark be missing, so it must be there
 	// before the next entry is.
-	if err := l.raiseMark(l.records); err != nil {
+	if err := l.raiseMark(l.records, nil); err != nil {
 		return nil, err
 	}
 	if err := l.repo.clearRefLocks(ctx, ledgerRef, staleAfter); err != nil {
@@ -213,7 +214,7 @@ func (l *Ledger) tryAppend(ctx context.Context, lock *os.File, envs []envelope, 
 		return nil, err
 	}
 	l.adopt(id, records)
-	return entries, l.raiseMark(records)
+	return entries, l.raiseMark(records, nil)
 }
 
 // recorded finds the entry of the same statement signed by the same keys.
@@ -229,17 +230,31 @@ func (l *Ledger) recorded(records []Record, env envelope, fresh map[string]int64
 	return 0, false
 }
 
-// raiseMark makes the mark the last of records. The caller holds the lock.
-func (l *Ledger) raiseMark(records []Record) error {
+// raiseMark makes the mark the last of records, and notes that the remote has
+// the entry published, if that is not nil. The caller holds the lock.
+func (l *Ledger) raiseMark(records []Record, published *point) error {
 	m, err := readMark(l.path(markName))
 	if err != nil {
 		return err
 	}
-	last := records[len(records)-1]
-	if m != nil && m.Seq >= last.Entry.Seq {
-		return nil
+	next := mark{Ledger: l.id, point: *pointOf(records)}
+	if m != nil {
+		was := m.settled(records)
+		if was.Seq >= next.Seq {
+			next.point = was.point
+		}
+		next.Published = was.Published
 	}
-	return mark{Ledger: l.id, Seq: last.Entry.Seq, Digest: last.EntryDigest}.write(l.path(markName))
+	if published != nil && (next.Published == nil || published.Seq > next.Published.Seq) {
+		next.Published = published
+	}
+	if m == nil || m.Instead != nil || *m != next {
+		if err := next.write(l.path(markName)); err != nil {
+			return err
+		}
+	}
+	l.published = next.Published
+	return nil
 }
 
 // summary is the commit message: what git log shows.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -25,8 +26,13 @@ var (
 	ErrReadOnly = errors.New("state directory is not writable")
 	// ErrNoSpace: the disk, or the quota, is full.
 	ErrNoSpace = errors.New("no space left for the ledger")
-	// ErrDiverged: the remote holds what this ledger lacks.
+	// ErrDiverged: the remote holds what this ledger lacks, and it the other way
+	// round.
 	ErrDiverged = errors.New("remote has diverged")
+	// ErrRemote: the remote can't be reached, or refuses.
+	ErrRemote = errors.New("the ledger's remote can't be used")
+	// ErrBusy: what was recorded here can't be moved now.
+	ErrBusy = errors.New("not now")
 	// ErrUnknown: there is no such statement.
 	ErrUnknown = errors.New("no such statement")
 )
@@ -44,6 +50,10 @@ func (e *EntryError) Unwrap() error { return e.Err }
 // badEntry makes an EntryError.
 func badEntry(seq int64, format string, args ...any) error {
 	return &EntryError{Seq: seq, Err: fmt.Errorf(format, args...)}
+}
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
 }
 
 // errMoved: a branch is no longer where it was read. Nothing was written.

@@ -81,16 +81,20 @@ func (r *repository) git(ctx context.Context, args ...string) ([]byte, error) {
 	return r.run(ctx, "git "+args[0], r.command(ctx, args...))
 }
 
-// file is what a commit changes.
+// file is what a commit changes: to data, to the blob of a commit that exists
+// already, or with neither it is removed.
 type file struct {
 	path string
 	data []byte
+	blob string // id
+	mode string // of the blob
 }
 
 // commit describes one commit. parent is empty for the first of a branch.
 type commit struct {
 	branch  string // full name of the ref
 	parent  string // id
+	author  string // "name <address> seconds zone"; empty: gate
 	message string
 	at      time.Time
 	files   []file
@@ -103,24 +107,69 @@ type commit struct {
 // lock is handed to git: a git that outlives a killed gate still holds the
 // ledger's lock, so that nobody takes its ref lock for a dead one's.
 func (r *repository) write(ctx context.Context, lock *os.File, c commit) (id string, err error) {
+	return r.writeAll(ctx, lock, []commit{c})
+}
+
+// writeAll is write of several commits on one branch, each on the one before;
+// the first alone names its parent. With an option --force the branch is moved
+// wherever it was.
+func (r *repository) writeAll(ctx context.Context, lock *os.File, commits []commit, options ...string) (id string, err error) {
 	var in bytes.Buffer
-	fmt.Fprintf(&in, "commit %s\nmark :1\ncommitter gate <gate@localhost> %d +0000\ndata %d\n%s\n", c.branch, c.at.Unix(), len(c.message), c.message)
-	if c.parent != "" {
-		fmt.Fprintf(&in, "from %s\n", c.parent)
-	}
-	for _, f := range c.files {
-		fmt.Fprintf(&in, "M 100644 inline %s\ndata %d\n", f.path, len(f.data))
-		in.Write(f.data)
+	for i, c := range commits {
+		fmt.Fprintf(&in, "commit %s\nmark :%d\n", c.branch, i+1)
+		if c.author != "" {
+			fmt.Fprintf(&in, "author %s\n", c.author)
+		}
+		fmt.Fprintf(&in, "committer %s %d +0000\ndata %d\n%s\n", gateCommitter, c.at.Unix(), len(c.message), c.message)
+		if c.parent != "" {
+			fmt.Fprintf(&in, "from %s\n", c.parent)
+		}
+		for _, f := range c.files {
+			f.write(&in)
+		}
 		in.WriteByte('\n')
 	}
-	in.WriteString("get-mark :1\ndone\n")
+	fmt.Fprintf(&in, "get-mark :%d\ndone\n", len(commits))
 
 	// --done: the stream of a gate that was killed ends early, and must not count.
-	cmd := r.command(ctx, "fast-import", "--quiet", "--done")
+	cmd := r.command(ctx, append([]string{"fast-import", "--quiet", "--done"}, options...)...)
 	cmd.Stdin = &in
 	cmd.ExtraFiles = []*os.File{lock}
-	out, err := r.run(ctx, "write to "+c.branch, cmd)
+	out, err := r.run(ctx, "write to "+commits[0].branch, cmd)
 	return strings.TrimSpace(string(out)), err
+}
+
+func (f file) write(in *bytes.Buffer) {
+	path := quotePath(f.path)
+	switch {
+	case f.data != nil:
+		fmt.Fprintf(in, "M 100644 inline %s\ndata %d\n", path, len(f.data))
+		in.Write(f.data)
+		in.WriteByte('\n')
+	case f.blob != "":
+		fmt.Fprintf(in, "M %s %s %s\n", f.mode, f.blob, path)
+	default:
+		fmt.Fprintf(in, "D %s\n", path)
+	}
+}
+
+// quotePath is the path as fast-import reads it, whatever bytes it has.
+func quotePath(path string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for i := range len(path) {
+		switch c := path[i]; {
+		case c == '"' || c == '\\':
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		case c < 0x20 || c >= 0x7f:
+			fmt.Fprintf(&b, "\\%03o", c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
 }
 
 // config is the repository's own, beside what git init writes. Objects come as

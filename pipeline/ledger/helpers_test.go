@@ -31,6 +31,15 @@ func TestMain(m *testing.M) {
 // that is durable on its standard output.
 func helper(role string) error {
 	ctx, dir := context.Background(), os.Getenv("LEDGER_TEST_DIR")
+	var trust *environments.Trust
+	if text := os.Getenv("LEDGER_TEST_TRUST"); text != "" {
+		if err := json.Unmarshal([]byte(text), &trust); err != nil {
+			return err
+		}
+	}
+	if role == "sync" {
+		return syncing(ctx, dir, trust)
+	}
 	key, _, err := LoadOrCreateKey(filepath.Join(dir, "key"))
 	if err != nil {
 		return err

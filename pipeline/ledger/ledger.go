@@ -8,13 +8,10 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -39,33 +36,61 @@ type Options struct {
 	Now      func() time.Time    // required unless ReadOnly
 	ReadOnly bool                // create and write nothing
 
+	// Remote is where the ledger travels to, by Git; empty: what Trust declares. A
+	// ledger that is not here yet begins as the one that the remote has.
+	Remote string
+	// Apart keeps the ledger on this machine whatever Trust declares: nothing is
+	// ever pushed, and the machine's own key counts as on a ledger without a
+	// remote. A Remote that is named all the same is copied from once, when the
+	// ledger begins.
+	Apart bool
+	// EnvFiles are files, by their paths, that every commit of gate on an env
+	// branch brings or renews there, beside the request.
+	EnvFiles map[string][]byte
+
 	// Env is the environment of which git gets PATH and, to reach a remote, what
 	// ssh and credential helpers need. Nil: this process's, as in os/exec.
 	Env []string
+
+	stage func(string) // called at each step of what a crash may interrupt; for tests
+}
+
+// at says to a test how far something has come.
+func (o Options) at(stage string) {
+	if o.stage != nil {
+		o.stage(stage)
+	}
 }
 
 // Ledger is an open ledger. Its methods may be called concurrently, also from
 // several processes on the same state directory.
 type Ledger struct {
 	opt   Options
-	own   string // id of the machine's own key; empty without one
-	trust environments.Trust
-	repo  *repository
+	own    string // id of the machine's own key; empty without one
+	trust  environments.Trust
+	remote string // empty: the ledger stays here
+	repo   *repository
 
 	turn chan struct{} // holds one token: whoever has it may use what follows
 
 	objects  objects
 	head     string // id of the commit that records is from; empty: nothing read yet
 	records  []Record
+	// published is the last entry of records that can't move any more; nil: none
+	// that is known.
+	published *point
 	byDigest map[string][]int64 // statement digest → seqs
 	requests map[string]RequestCommit
 	id       string
 }
 
 // Open opens the ledger in the state directory, and unless ReadOnly creates it
-// with its first use. It fails with ErrForeign when the ledger is another
-// app's, with ErrNone when there is none and ReadOnly, and with ErrReadOnly or
-// ErrNoSpace when it can't be created. Close ends it.
+// with its first use: where a remote is declared as a copy of the remote's, once
+// all of that is verified, and as a new one only if the remote has none. It
+// fails with ErrForeign when the ledger is another app's, with ErrNone when there
+// is none and ReadOnly, with ErrRemote when the remote would have to be asked and
+// can't be, with ErrTruncated or ErrBroken when what it has is not to be believed,
+// and with ErrReadOnly or ErrNoSpace when it can't be created. Close ends it.
 func Open(ctx context.Context, opt Options) (*Ledger, error) {
 	if opt.Dir == "" || opt.App == "" {
 		return nil, errors.New("open ledger: state directory and app name are required")
@@ -86,6 +111,12 @@ func Open(ctx context.Context, opt Options) (*Ledger, error) {
 	if opt.Trust != nil {
 		l.trust = *opt.Trust
 	}
+	if !opt.Apart {
+		l.remote = cmp.Or(opt.Remote, l.trust.Remote)
+	}
+	if err := checkEnvFiles(opt.EnvFiles); err != nil {
+		return nil, err
+	}
 	if opt.Signer != nil {
 		if l.own, err = opt.Signer.KeyID(); err != nil {
 			return nil, fmt.Errorf("open ledger: %w", err)
@@ -101,7 +132,7 @@ func Open(ctx context.Context, opt Options) (*Ledger, error) {
 	if err := l.ensure(ctx); err != nil {
 		return nil, err
 	}
-	if err := l.identify(ctx); err != nil {
+	if err := l.identify(ctx, ledgerRef, opt.Dir); err != nil {
 		l.objects.close()
 		return nil, err
 	}
@@ -123,6 +154,9 @@ func (l *Ledger) ID() string { return l.id }
 // Own is the id of the machine's own key.
 func (l *Ledger) Own() string { return l.own }
 
+// Remote is where the ledger travels to; empty: it stays on this machine.
+func (l *Ledger) Remote() string { return l.remote }
+
 // Repository is the path of the bare Git repository, for people and git log.
 func (l *Ledger) Repository() string { return l.repo.dir }
 
@@ -136,134 +170,4 @@ func (l *Ledger) enter(ctx context.Context) (leave func(), err error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for the ledger: %w", context.Cause(ctx))
 	}
-}
-
-// ensure creates the repository with its genesis if it is not there.
-func (l *Ledger) ensure(ctx context.Context) error {
-	_, err := os.Stat(l.repo.dir)
-	switch {
-	case err == nil:
-		return nil
-	case l.opt.ReadOnly && errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w in %s: `gate run` begins one, or set GATE_STATE to the folder that has it", ErrNone, l.opt.Dir)
-	case !errors.Is(err, fs.ErrNotExist):
-		return storageError("open the ledger", err)
-	}
-	if err := os.MkdirAll(l.opt.Dir, 0o700); err != nil {
-		return storageError("create the state directory", err)
-	}
-	lock, err := acquire(ctx, l.path(lockName))
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	if _, err := os.Stat(l.repo.dir); err == nil {
-		return nil // another process was first
-	}
-	return l.create(ctx, lock)
-}
-
-// create builds the repository aside and renames it into place when it has its
-// genesis, so that there never is a ledger without one.
-func (l *Ledger) create(ctx context.Context, lock *os.File) error {
-	if m, err := readMark(l.path(markName)); err != nil {
-		return err
-	} else if m != nil {
-		return fmt.Errorf("%w: %s is gone, but ledger %s with entry %d was here before: restore it from its mirror or a backup, or set GATE_STATE to another folder", ErrTruncated, l.repo.dir, m.Ledger, m.Seq)
-	}
-	aside := &repository{dir: l.repo.dir + ".new", bin: l.repo.bin, env: l.repo.env}
-	if err := os.RemoveAll(aside.dir); err != nil {
-		return storageError("remove an unfinished ledger", err)
-	}
-	if err := os.Mkdir(aside.dir, 0o700); err != nil {
-		return storageError("create the ledger", err)
-	}
-	if err := aside.initialise(ctx, lock); err != nil {
-		return err
-	}
-	random := make([]byte, 16)
-	if _, err := rand.Read(random); err != nil {
-		return fmt.Errorf("make a ledger id: %w", err)
-	}
-	now := l.opt.Now().UTC().Round(0) // without the monotonic clock, as it will be read
-	l.id = hex.EncodeToString(random)
-	predicate, err := encodeJSON(Genesis{Ledger: l.id, App: l.opt.App, Created: now})
-	if err != nil {
-		return fmt.Errorf("encode genesis: %w", err)
-	}
-	env, err := l.sign(ctx, Statement{Type: GenesisType, Subject: []Subject{Named(l.id)}, Predicate: predicate})
-	if err != nil {
-		return err
-	}
-	_, files, err := l.place(ctx, env, 0, "", now)
-	if err != nil {
-		return err
-	}
-	files = append(files, file{path: "README.md", data: []byte(readme)})
-	if _, err := aside.write(ctx, lock, commit{branch: ledgerRef, message: "0: genesis of " + l.opt.App, at: now, files: files}); err != nil {
-		return err
-	}
-	if err := os.Rename(aside.dir, l.repo.dir); err != nil {
-		return storageError("create the ledger", err)
-	}
-	return storageError("create the ledger", syncFolder(l.opt.Dir))
-}
-
-const readme = `# Ledger
-
-Written by gate; do not edit. Each entry has two files in log/, both DSSE
-envelopes (https://github.com/secure-systems-lab/dsse) signed with ed25519, whose
-key id holds the public key:
-
-- *.statement.json: an in-toto Statement v1
-- *.entry.json: {ledger, seq, prev, statement, signers, at}, where prev is the
-  sha256 of the payload of the entry before, and statement that of the statement
-
-` + "`gate ledger verify`" + ` checks them all.
-`
-
-// identify reads the genesis and refuses another app's ledger.
-func (l *Ledger) identify(ctx context.Context) error {
-	commit, err := l.objects.one(ctx, ledgerRef, "commit")
-	if errors.Is(err, errMissing) {
-		return fmt.Errorf("%w: %s has no branch gate/ledger: restore it from its mirror or a backup", ErrTruncated, l.repo.dir)
-	} else if err != nil {
-		return err
-	}
-	name := commit.id + ":" + entryPath(0)
-	raw := make([][]byte, 2)
-	err = l.objects.read(ctx, []string{name + entrySuffix, name + statementSuffix}, func(i int, ob object, err error) error {
-		raw[i] = ob.data
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrBroken, &EntryError{0, err})
-	}
-	r, err := open(ctx, 0, raw[0], raw[1])
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrBroken, err)
-	}
-	g, err := r.genesis()
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrBroken, err)
-	}
-	if g.App != l.opt.App {
-		return fmt.Errorf("%w: %s holds the ledger of %q, not of %q: set GATE_STATE to another folder", ErrForeign, l.opt.Dir, g.App, l.opt.App)
-	}
-	l.id = g.Ledger
-	return nil
-}
-
-func (r Record) genesis() (Genesis, error) {
-	var g Genesis
-	if r.Statement.Type != GenesisType {
-		return g, badEntry(0, "is a %.80q, not a genesis", r.Statement.Type)
-	}
-	if err := json.Unmarshal(r.Statement.Predicate, &g); err != nil || g.Ledger == "" || g.App == "" {
-		return g, badEntry(0, "its genesis names no ledger or no app")
-	}
-	if r.Entry.Ledger != g.Ledger {
-		return g, badEntry(0, "is of ledger %.80q, but its genesis of %.80q", r.Entry.Ledger, g.Ledger)
-	}
-	return g, nil
 }

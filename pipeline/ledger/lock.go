@@ -76,6 +76,21 @@ func (r *repository) clearRefLocks(ctx context.Context, ref string, grace time.D
 	return nil
 }
 
+// clearPrivateLocks removes lock files below a folder of refs that only Sync
+// writes. The caller holds the sync lock, as did every git that wrote there.
+func (r *repository) clearPrivateLocks(prefix string) error {
+	err := filepath.WalkDir(filepath.Join(r.dir, prefix), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".lock") {
+			err = os.Remove(path)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	return storageError("remove stale locks below "+prefix, err)
+}
+
 // vanishes says whether the file is gone, or another one, before grace is over.
 func vanishes(ctx context.Context, path string, first fs.FileInfo, grace time.Duration) (bool, error) {
 	over := time.NewTimer(grace)

@@ -39,6 +39,12 @@ func (l *Ledger) Pack(ctx context.Context) error {
 	if l.opt.ReadOnly {
 		return fmt.Errorf("%w: the ledger was opened for reading", ErrReadOnly)
 	}
+	// A fetch under way keeps its parts where clearLeftovers would find them.
+	quiet, err := acquire(ctx, l.path(syncLockName))
+	if err != nil {
+		return err
+	}
+	defer quiet.Close()
 	leave, err := l.enter(ctx)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"runtime"
 	"slices"
 	"sync"
@@ -95,63 +96,107 @@ func (l *Ledger) Envelope(ctx context.Context, digest string) ([]byte, error) {
 	return ob.data, nil
 }
 
-// refresh reads what was appended since the last call. The mark is read first:
-// it never runs ahead of a branch that is read after it.
+// refresh reads what was appended since the last call, and what was recorded
+// again. Mark and branch can't be read in one step: when they don't fit and one
+// of them has moved meanwhile, both are read once more.
 func (l *Ledger) refresh(ctx context.Context) error {
-	m, err := readMark(l.path(markName))
-	if err != nil {
+	for {
+		m, err := readMark(l.path(markName))
+		if err != nil {
+			return err
+		}
+		commit, err := l.objects.one(ctx, ledgerRef, "commit")
+		if errors.Is(err, errMissing) {
+			return fmt.Errorf("%w: branch gate/ledger is gone: restore it from its mirror or a backup", ErrTruncated)
+		} else if err != nil {
+			return err
+		}
+		err = l.advance(ctx, commit, m)
+		if err == nil || !errors.Is(err, ErrTruncated) && !errors.Is(err, ErrBroken) {
+			return err
+		}
+		again, rerr := readMark(l.path(markName))
+		tip, oerr := l.objects.one(ctx, ledgerRef, "commit")
+		if rerr != nil || oerr != nil || tip.id == commit.id && reflect.DeepEqual(again, m) {
+			return err
+		}
+	}
+}
+
+// advance makes the records of the commit what is known, if they go on from what
+// was read before and from the mark.
+func (l *Ledger) advance(ctx context.Context, commit object, m *mark) error {
+	records := l.records
+	if commit.id != l.head {
+		var err error
+		records, err = l.extend(ctx, commit, l.records)
+		if isAny(err, ErrTruncated, ErrBroken) && l.published != nil && l.published.Seq+1 < int64(len(l.records)) {
+			// Up to what the remote has, nothing moves; behind it others may have
+			// come in between.
+			records, err = l.extend(ctx, commit, l.records[:l.published.Seq+1])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := m.check(l.path(markName), l.id, records); err != nil {
 		return err
 	}
-	commit, err := l.objects.one(ctx, ledgerRef, "commit")
-	if errors.Is(err, errMissing) {
-		return fmt.Errorf("%w: branch gate/ledger is gone: restore it from its mirror or a backup", ErrTruncated)
-	} else if err != nil {
-		return err
+	l.adopt(commit.id, records)
+	if m != nil && m.Published != nil {
+		l.published = m.Published
 	}
-	if commit.id == l.head {
-		return m.check(l.path(markName), l.id, l.records)
-	}
-	start := int64(len(l.records))
+	return nil
+}
+
+// extend returns base with the records that the commit has behind it.
+func (l *Ledger) extend(ctx context.Context, commit object, base []Record) ([]Record, error) {
+	start := int64(len(base))
 	found, err := l.locate(ctx, commit, start)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(found) == 0 && start > 0 {
 		// It moved, and has nothing new: that is no append. Say what is missing
 		// if that is it.
 		all, err := l.locate(ctx, commit, 0)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return fmt.Errorf("%w: it has %d entries, but %d were read before: restore it from its mirror or a backup", ErrTruncated, len(all), start)
+		return nil, fmt.Errorf("%w: it has %d entries, but %d were read before: restore it from its mirror or a backup", ErrTruncated, len(all), start)
 	}
 	opened, err := l.load(ctx, found, start)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	records := slices.Clip(l.records)
+	records := slices.Clip(base)
 	for i, o := range opened {
 		if i == 0 && start > 0 && o.err == nil && o.record.Entry.Prev != records[start-1].EntryDigest {
-			return fmt.Errorf("%w: entry %d does not follow the entry %d that was read before: restore it from its mirror or a backup", ErrTruncated, start, start-1)
+			return nil, fmt.Errorf("%w: entry %d does not follow the entry %d that was read before: restore it from its mirror or a backup", ErrTruncated, start, start-1)
 		}
 		if o.err == nil {
 			o.err = l.follows(records, o.record)
 		}
 		if o.err != nil {
-			return fmt.Errorf("%w: %w", ErrBroken, o.err)
+			return nil, fmt.Errorf("%w: %w", ErrBroken, o.err)
 		}
 		records = append(records, o.record)
 	}
-	if err := m.check(l.path(markName), l.id, records); err != nil {
-		return err
-	}
-	l.adopt(commit.id, records)
-	return nil
+	return records, nil
 }
 
-// adopt makes records, an extension of the old ones, what is known.
+// adopt makes records what is known. What they have in common with the old ones
+// is found by its entries.
 func (l *Ledger) adopt(head string, records []Record) {
-	for _, r := range records[len(l.records):] {
+	same := min(len(l.records), len(records))
+	for same > 0 && l.records[same-1].EntryDigest != records[same-1].EntryDigest {
+		same--
+	}
+	if same < len(l.records) {
+		clear(l.byDigest)
+		same = 0
+	}
+	for _, r := range records[same:] {
 		l.byDigest[r.Digest] = append(l.byDigest[r.Digest], r.Entry.Seq)
 	}
 	l.head, l.records = head, records

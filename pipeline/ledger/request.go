@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -33,11 +32,17 @@ type Request struct {
 
 // RequestCommit is a request as the branch env/<environment> has it.
 type RequestCommit struct {
-	ID      string // of the commit: each request is consumed once, by it
+	// ID is the request's: each is consumed once, by it. It is that of the commit,
+	// and stays the same when gate has to commit the request again.
+	ID      string
+	Commit  string // id of the commit that has it now
 	Author  string // "name <address>"; gate's own for what gate wrote
 	At      time.Time
 	Reverts string // id of the request that this one undoes by git revert; empty: none
 	Request Request
+	// Settles is not empty for a commit by which gate says what runs: it is no
+	// request, but the end of the one that Settles names, or "-".
+	Settles string
 	// Err says why the commit asks for nothing that could be done, and what to
 	// do. Request is then empty. A bad commit does not hide the others: nobody
 	// could take it away again from a branch that only grows.
@@ -61,52 +66,15 @@ func environmentRef(env string) (string, error) {
 // Request adds a request to the branch env/<env> and returns its id. Requests
 // of others that come at the same time stay before or behind it.
 func (l *Ledger) Request(ctx context.Context, env string, q Request) (id string, err error) {
-	if l.opt.ReadOnly {
-		return "", fmt.Errorf("%w: the ledger was opened for reading", ErrReadOnly)
-	}
-	ref, err := environmentRef(env)
-	if err != nil {
-		return "", err
-	}
 	if q.Environment == "" {
 		q.Environment = env
 	}
 	if err := q.validate(env); err != nil {
 		return "", fmt.Errorf("request for %s: %w", env, err)
 	}
-	data, err := json.MarshalIndent(q, "", "  ")
-	if err != nil {
-		return "", fmt.Errorf("request for %s: %w", env, err)
-	}
-	leave, err := l.enter(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer leave()
-	lock, err := acquire(ctx, l.path(lockName))
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close()
-	c := commit{branch: ref, message: q.summary(), at: l.opt.Now(), files: []file{{requestFile, append(data, '\n')}}}
-	for range attempts {
-		if id, err = l.tryRequest(ctx, lock, c); !errors.Is(err, errMoved) {
-			return id, err
-		}
-	}
-	return "", fmt.Errorf("request for %s: gave up after %d attempts, something else writes env/%s: %w", env, attempts, env, err)
-}
-
-func (l *Ledger) tryRequest(ctx context.Context, lock *os.File, c commit) (string, error) {
-	tip, err := l.objects.one(ctx, c.branch, "commit")
-	if err != nil && !errors.Is(err, errMissing) {
-		return "", err
-	}
-	c.parent = tip.id
-	if err := l.repo.clearRefLocks(ctx, c.branch, staleAfter); err != nil {
-		return "", err
-	}
-	return l.repo.write(context.WithoutCancel(ctx), lock, c)
+	return l.commitOn(ctx, env, func(string) (*draft, error) {
+		return &draft{message: q.summary(), request: &q}, nil
+	})
 }
 
 func (q Request) summary() string {
@@ -140,8 +108,8 @@ func (q Request) validate(env string) error {
 }
 
 // Requests returns the requests on env/<env>, oldest first. A merge counts as
-// one, by what it brings. Each has its own Err; the error returned is about
-// reading.
+// one, by what it brings; commits by which gate settles the branch are none. Each
+// has its own Err; the error returned is about reading.
 func (l *Ledger) Requests(ctx context.Context, env string) ([]RequestCommit, error) {
 	ref, err := environmentRef(env)
 	if err != nil {
@@ -152,10 +120,15 @@ func (l *Ledger) Requests(ctx context.Context, env string) ([]RequestCommit, err
 		return nil, err
 	}
 	defer leave()
-	var out []RequestCommit
-	for name := ref; name != ""; {
+	return l.requestsOf(ctx, env, ref)
+}
+
+// requestsOf returns the requests that the commit, or ref, has in its line.
+func (l *Ledger) requestsOf(ctx context.Context, env, tip string) ([]RequestCommit, error) {
+	var all []RequestCommit
+	for name := tip; name != ""; {
 		c, err := l.objects.one(ctx, name, "commit")
-		if name == ref && errors.Is(err, errMissing) {
+		if name == tip && errors.Is(err, errMissing) {
 			return nil, nil
 		} else if err != nil {
 			return nil, fmt.Errorf("read the requests of %s: %w", env, err)
@@ -167,19 +140,28 @@ func (l *Ledger) Requests(ctx context.Context, env string) ([]RequestCommit, err
 			}
 			l.requests[env+"/"+c.id] = r
 		}
-		out = append(out, r)
+		all = append(all, r)
 		name = ""
 		if parents := header(c.data, "parent"); len(parents) > 0 {
 			name = parents[0]
 		}
 	}
-	slices.Reverse(out)
-	return out, nil
+	slices.Reverse(all)
+	known := map[string]bool{}
+	return slices.DeleteFunc(all, func(r RequestCommit) bool {
+		again := known[r.ID]
+		known[r.ID] = true
+		return r.Settles != "" || again
+	}), nil
 }
 
 // readRequest makes a request of a commit that gate or a person wrote.
 func (l *Ledger) readRequest(ctx context.Context, env string, c object) (RequestCommit, error) {
-	r := RequestCommit{ID: c.id}
+	own := ownTrailers(c)
+	r := RequestCommit{ID: c.id, Commit: c.id, Settles: own[settledTrailer]}
+	if id := own[requestTrailer]; commitID.MatchString(id) {
+		r.ID = id
+	}
 	for _, v := range header(c.data, "author") {
 		r.Author, _, _ = cutSign(v)
 	}

@@ -57,6 +57,19 @@ type Entry struct {
 	Statement string    `json:"statement"` // digest of the statement's payload
 	Signers   []string  `json:"signers"`   // ids of the keys that signed the statement, sorted
 	At        time.Time `json:"at"`
+	// Was is where the statement stood first, when it had to be recorded again
+	// because others were first at the remote; 0: it stands where it was put.
+	Was int64 `json:"was,omitempty"`
+}
+
+// First is the sequence number that the statement was first given. It never
+// changes, and on the machine that recorded it no later statement has a lower
+// one: where others were first, entries move up, never down.
+func (e Entry) First() int64 {
+	if e.Was != 0 {
+		return e.Was
+	}
+	return e.Seq
 }
 
 // Record is an entry with the statement that it cites, both with verified

@@ -42,7 +42,7 @@ func (l *Ledger) Trusted(r Record, action, environment string) bool {
 }
 
 func (l *Ledger) keyMay(id, action, environment string) bool {
-	if id == l.own && l.trust.Remote == "" {
+	if id == l.own && l.remote == "" {
 		return true
 	}
 	for _, k := range l.trust.Keys {
@@ -59,9 +59,14 @@ func (l *Ledger) keyMay(id, action, environment string) bool {
 // an empty "may".
 func (l *Ledger) known(signers []string) bool {
 	for _, id := range signers {
-		if id != l.own && !slices.ContainsFunc(l.trust.Keys, func(k environments.Key) bool { return k.ID == id }) {
+		if id != l.own && !l.listed(id) {
 			return false
 		}
 	}
 	return len(signers) > 0
+}
+
+// listed says whether trust.yaml lists the key, whatever it may do.
+func (l *Ledger) listed(id string) bool {
+	return slices.ContainsFunc(l.trust.Keys, func(k environments.Key) bool { return k.ID == id })
 }

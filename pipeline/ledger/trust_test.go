@@ -47,7 +47,7 @@ func TestWhoMayWhat(t *testing.T) {
 		{local, []string{strings.ToUpper(own)}, Measure, "staging", false},
 	} {
 		if got := tt.l.TrustedFor(tt.signers, tt.action, tt.env); got != tt.want {
-			t.Errorf("%v %s in %q on %q: %v, want %v", tt.signers, tt.action, tt.env, tt.l.trust.Remote, got, tt.want)
+			t.Errorf("%v %s in %q on %q: %v, want %v", tt.signers, tt.action, tt.env, tt.l.remote, got, tt.want)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -109,10 +110,39 @@ func (l *Ledger) Accept(ctx context.Context) (Report, error) {
 		return report, err
 	}
 	report.Mark = report.Seq
-	// What was read from the other one is forgotten.
-	l.head, l.records = "", nil
+	// What was read from the other one is forgotten, and what the remote had.
+	l.head, l.records, l.published = "", nil, nil
 	clear(l.byDigest)
-	return report, mark{Ledger: l.id, Seq: report.Seq, Digest: records[report.Seq].EntryDigest}.write(l.path(markName))
+	if err := l.forget(ctx, lock); err != nil {
+		return report, err
+	}
+	return report, mark{Ledger: l.id, point: *pointOf(records)}.write(l.path(markName))
+}
+
+// forget makes the next Sync look at all of the remote's ledger anew, and take
+// the env branches from where they were when it last refused them.
+func (l *Ledger) forget(ctx context.Context, lock *os.File) error {
+	seen, err := l.repo.tipsBelow(ctx, seenRefs)
+	if err != nil {
+		return err
+	}
+	last, err := l.repo.tipsBelow(ctx, fetchedRefs)
+	if err != nil {
+		return err
+	}
+	last.ledger = ""
+	was, now := seen.named(seenRefs), last.named(seenRefs)
+	for ref, id := range was {
+		if now[ref] == "" {
+			err = errors.Join(err, l.repo.setRef(ctx, lock, ref, id, ""))
+		}
+	}
+	for ref, id := range now {
+		if was[ref] != id {
+			err = errors.Join(err, l.repo.setRef(ctx, lock, ref, was[ref], id))
+		}
+	}
+	return err
 }
 
 // verify returns what descends from the mark or not apart from the rest.

@@ -70,7 +70,7 @@ func TestTruncationShows(t *testing.T) {
 func appendUnmarked(t *testing.T, l *Ledger, n int) {
 	t.Helper()
 	seq, digest, err := func() (int64, string, error) {
-		must(t, mark{Ledger: l.id, Seq: 0, Digest: genesisDigest(t, l)}.write(l.path(markName)))
+		must(t, mark{Ledger: l.id, point: point{0, genesisDigest(t, l)}}.write(l.path(markName)))
 		return l.Head(t.Context())
 	}()
 	must(t, err)
@@ -275,7 +275,7 @@ func TestUnknownFieldsAreRead(t *testing.T) {
 	entry, err := seal(t.Context(), key, entryPayload, payload)
 	must(t, err)
 	change(t, l, map[string][]byte{entryPath(1) + entrySuffix: entry, entryPath(1) + statementSuffix: sealed})
-	must(t, mark{l.ID(), 1, digestOf(payload)}.write(l.path(markName)))
+	must(t, mark{Ledger: l.ID(), point: point{1, digestOf(payload)}}.write(l.path(markName)))
 	appendN(t, l, 1)
 	verified(t, openIn(t, dir))
 }

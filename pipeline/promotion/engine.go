@@ -2,6 +2,7 @@ package promotion
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -32,6 +33,12 @@ type Engine struct {
 	Tick time.Duration
 	// Poke asks for a look at once.
 	Poke <-chan struct{}
+	// Provide sees to it that the release is where the target takes it from; nil:
+	// it always is.
+	Provide func(ctx context.Context, rec *ReleaseRecord) error
+	// Claim takes the environment over from an executor elsewhere, and ends what
+	// that has left unfinished. It must be gone for good.
+	Claim bool
 
 	restored bool // the target was seen to serve what is desired, or made to
 }
@@ -66,11 +73,14 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
-// once brings to its end what was interrupted, or else takes the oldest request
+// once brings to its end what was interrupted, or else takes the next request
 // that nobody has consumed.
 func (e *Engine) once(ctx context.Context) error {
 	v, err := e.Journal.View(ctx)
 	if err != nil {
+		return err
+	}
+	if v, err = e.mine(ctx, v); err != nil {
 		return err
 	}
 	if v.Environment(e.Environment).Active != nil {
@@ -86,11 +96,22 @@ func (e *Engine) once(ctx context.Context) error {
 		return err
 	}
 	if len(pending) == 0 {
-		return lost
+		return errors.Join(lost, e.settle(ctx, v))
 	}
 	// Also where what is desired can't be brought back: the request may be the
 	// one that mends it.
-	return e.carryOut(ctx, v, pending[0])
+	return e.carryOut(ctx, v, e.next(v, pending))
+}
+
+// next is the oldest request, but one that goes back is never kept waiting by
+// one that goes forward.
+func (e *Engine) next(v *View, pending []Request) Request {
+	for _, r := range pending {
+		if _, why := e.objection(v, r, Rollback); r.Rollback && why == "" {
+			return r
+		}
+	}
+	return pending[0]
 }
 
 // take goes through the steps of a promotion that has begun.
@@ -190,8 +211,24 @@ func (e *Engine) withdraw(ctx context.Context, t Transition, state State, code i
 func (e *Engine) record(ctx context.Context, t *Transition, s Step, why string) error {
 	t.Step, t.State, t.Why, t.At = s, Running, why, e.Now().UTC()
 	e.Log.Info("promotion", "environment", e.Environment, "step", s, "release", short(t.Release), "why", why)
-	_, err := e.Journal.Record(ctx, *t)
+	_, err := e.Journal.RecordIf(ctx, *t, func(v *View) error {
+		// It may have been claimed by somebody who took this one for dead.
+		if a := v.Environment(e.Environment).Active; a == nil || a.Request != t.Request || a.Token != t.Token {
+			return fmt.Errorf("the promotion of release %s by request %.12s is not under way any more", short(t.Release), t.Request)
+		}
+		return nil
+	})
+	if errors.Is(err, ErrLost) {
+		return errors.Join(err, e.letGo(ctx, *t))
+	}
 	return err
+}
+
+// letGo gives the traffic back after the promotion has lost. What must serve now
+// the ledger says.
+func (e *Engine) letGo(ctx context.Context, t Transition) error {
+	e.restored = false
+	return e.Target.Withdraw(ctx, t.Token)
 }
 
 // end writes how the promotion ended. Requests that came while it was under way

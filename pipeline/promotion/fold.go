@@ -1,6 +1,7 @@
 package promotion
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -13,6 +14,7 @@ import (
 // Item is one statement of the ledger, its signature verified.
 type Item struct {
 	Seq       int64
+	First     int64  // the number that it was first given, see ledger.Entry.First; 0: Seq
 	Digest    string // of the statement
 	Type      string
 	Predicate json.RawMessage
@@ -29,6 +31,7 @@ type View struct {
 	Decisions    map[string]string   // decision id → digest of the statement
 	evidence     map[string][]Signed // key → runs, oldest first
 	latest       []string            // digests of release records, oldest first
+	at           string              // digest of the entry Seq, where a ledger was folded
 }
 
 // Signed is evidence with who signed it.
@@ -47,6 +50,10 @@ type EnvironmentView struct {
 	Reached  Step         // furthest forward step of Active
 	Consumed map[string]*Transition
 	Hold     *Hold
+	// Executor are the keys that signed the newest begin, of whatever promotion:
+	// they execute here, and nobody else. Empty: none has begun.
+	Executor []string
+	Token    int64 // of that promotion
 }
 
 // NewView is the fold of nothing.
@@ -129,6 +136,20 @@ func (v *View) servedRecordOf(environment, release, commit string) string {
 	return ""
 }
 
+// recordFor is the release record that the request means; empty when there is
+// none.
+func (v *View) recordFor(environment string, r Request) string {
+	if r.Err != nil {
+		return ""
+	}
+	if r.Rollback && r.named == "" {
+		if served := v.servedRecordOf(environment, r.Release, r.Commit); served != "" {
+			return served
+		}
+	}
+	return v.recordOf(r.named, r.Release, r.Commit)
+}
+
 // Apply folds one more item. Types that it does not know are passed over, so
 // that an older gate can read a newer ledger; a known type that does not parse
 // is an error, since a state folded from half of the records is a wrong state.
@@ -189,7 +210,7 @@ func (v *View) Apply(it Item) error {
 			return err
 		}
 		if it.May(ledger.Promote, t.Environment) || it.May(ledger.Daemon, t.Environment) {
-			v.transition(it.Seq, t)
+			v.transition(it, t)
 		}
 	}
 	v.Seq = it.Seq
@@ -198,16 +219,22 @@ func (v *View) Apply(it Item) error {
 
 // transition folds one more step. What does not belong to the promotion under
 // way is passed over: it was written by somebody who has been overtaken.
-func (v *View) transition(seq int64, t *Transition) {
+func (v *View) transition(it Item, t *Transition) {
 	e := v.environment(t.Environment)
 	if e.Consumed[t.Request] != nil {
 		return
 	}
 	own := e.Active != nil && e.Active.Request == t.Request
 	switch {
-	case t.Step == Begin:
-		if e.Active == nil {
-			t.Token = seq
+	case t.Step == Begin, t.Step == Claim:
+		if e.Active != nil {
+			return
+		}
+		// The number that it was first given, by which the target was commanded,
+		// whatever came in between at the remote.
+		t.Token = cmp.Or(it.First, it.Seq)
+		e.Executor, e.Token = it.Signers, t.Token
+		if t.Step == Begin {
 			e.Active, e.Reached = t, Begin
 		}
 		return

@@ -27,6 +27,8 @@ type Request struct {
 	Rollback    bool
 	At          time.Time
 	Err         error // why it can't be read
+
+	named string // release record that it names itself; empty: none
 }
 
 // Journal is a ledger in the words of promotions: typed records in, their fold
@@ -34,6 +36,9 @@ type Request struct {
 type Journal struct {
 	Ledger *ledger.Ledger
 	Now    func() time.Time
+	// Appended is called after something was recorded or asked for here; nil: nobody
+	// wants to know.
+	Appended func()
 
 	mu   sync.Mutex
 	view *View
@@ -44,20 +49,28 @@ type Journal struct {
 func (j *Journal) View(ctx context.Context) (*View, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	v := j.view
-	if v == nil {
-		v = NewView()
-	}
-	records, err := j.Ledger.Entries(ctx, v.Seq+1)
+	records, err := j.Ledger.Entries(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
-	if len(records) > 0 || j.view == nil {
+	j.view, err = j.foldOn(j.view, records)
+	return j.view, err
+}
+
+// foldOn folds the records on a view of some of them. Where others have come in
+// between, as a sync may bring them, all are folded anew.
+func (j *Journal) foldOn(v *View, records []ledger.Record) (*View, error) {
+	last := records[len(records)-1]
+	switch {
+	case v != nil && v.at == last.EntryDigest:
+		return v, nil
+	case v == nil, v.Seq < 0, v.Seq > last.Entry.Seq, records[max(v.Seq, 0)].EntryDigest != v.at:
+		v = NewView()
+	default:
 		v = v.clone()
-		if err := j.fold(v, records); err != nil {
-			return nil, err
-		}
-		j.view = v
+	}
+	if err := j.fold(v, records[v.Seq+1:]); err != nil {
+		return nil, err
 	}
 	return v, nil
 }
@@ -65,12 +78,13 @@ func (j *Journal) View(ctx context.Context) (*View, error) {
 func (j *Journal) fold(v *View, records []ledger.Record) error {
 	for _, r := range records {
 		err := v.Apply(Item{
-			Seq: r.Entry.Seq, Digest: r.Digest, Type: r.Statement.Type, Predicate: r.Statement.Predicate, Signers: r.Signers,
+			Seq: r.Entry.Seq, First: r.Entry.First(), Digest: r.Digest, Type: r.Statement.Type, Predicate: r.Statement.Predicate, Signers: r.Signers,
 			May: func(action, environment string) bool { return j.Ledger.Trusted(r, action, environment) },
 		})
 		if err != nil {
 			return err
 		}
+		v.Seq, v.at = r.Entry.Seq, r.EntryDigest
 	}
 	return nil
 }
@@ -124,7 +138,15 @@ func (j *Journal) Record(ctx context.Context, t Transition) (int64, error) {
 		return 0, err
 	}
 	e, err := j.Ledger.Append(ctx, s)
-	return e.Seq, err
+	return e.Seq, j.told(err)
+}
+
+// told passes err on, and on success that something was written.
+func (j *Journal) told(err error) error {
+	if err == nil && j.Appended != nil {
+		j.Appended()
+	}
+	return err
 }
 
 // RecordIf is Record provided that ok, asked of the newest state while nobody
@@ -139,13 +161,13 @@ func (j *Journal) RecordIf(ctx context.Context, t Transition, ok func(*View) err
 		return 0, err
 	}
 	e, err := j.Ledger.AppendIf(ctx, s, func(now ledger.View) error {
-		v := base.clone()
-		if err := j.fold(v, now.Records[v.Seq+1:]); err != nil {
+		v, err := j.foldOn(base, now.Records)
+		if err != nil {
 			return err
 		}
 		return ok(v)
 	})
-	return e.Seq, err
+	return e.Seq, j.told(err)
 }
 
 // about is what a transition is about: a release, unless its request could not
@@ -163,7 +185,7 @@ func (j *Journal) append(ctx context.Context, typ string, subject ledger.Subject
 		return "", err
 	}
 	e, err := j.Ledger.Append(ctx, s)
-	return e.Statement, err
+	return e.Statement, j.told(err)
 }
 
 func statement(typ string, subject ledger.Subject, predicate any) (ledger.Statement, error) {
@@ -176,9 +198,10 @@ func statement(typ string, subject ledger.Subject, predicate any) (ledger.Statem
 
 // Request writes a request and returns its id.
 func (j *Journal) Request(ctx context.Context, r Request) (string, error) {
-	return j.Ledger.Request(ctx, r.Environment, ledger.Request{
+	id, err := j.Ledger.Request(ctx, r.Environment, ledger.Request{
 		Release: r.Release, Commit: r.Commit, Record: r.Record, By: r.By, Reason: r.Reason, Rollback: r.Rollback,
 	})
+	return id, j.told(err)
 }
 
 // Pending are the environment's requests that nobody has consumed, oldest
@@ -198,10 +221,8 @@ func (j *Journal) Pending(ctx context.Context, v *View, environment string) ([]R
 			By: c.Request.By, Reason: c.Request.Reason, Rollback: c.Request.Rollback, At: c.At, Err: c.Err,
 		}
 		if c.Err == nil {
-			r.Record = v.recordOf(c.Request.Record, r.Release, r.Commit)
-			if served := v.servedRecordOf(environment, r.Release, r.Commit); r.Rollback && c.Request.Record == "" && served != "" {
-				r.Record = served
-			}
+			r.named = c.Request.Record
+			r.Record = v.recordFor(environment, r)
 		} else if errors.Is(c.Err, context.Canceled) {
 			return nil, c.Err
 		}

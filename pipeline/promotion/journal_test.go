@@ -244,7 +244,11 @@ func TestStrangersMoveNothing(t *testing.T) {
 	must(t, err)
 	id, err := own.KeyID()
 	must(t, err)
-	trust := &environments.Trust{Remote: "https://example.org/shop.git", Keys: []environments.Key{{ID: id, Name: "ci", May: []string{"measure"}}}}
+	remote := filepath.Join(t.TempDir(), "remote.git")
+	if out, err := exec.CommandContext(t.Context(), "git", "init", "-q", "--bare", remote).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	trust := &environments.Trust{Remote: remote, Keys: []environments.Key{{ID: id, Name: "ci", May: []string{"measure"}}}}
 	s := sceneOf(t, dir, own, trust)
 	record := s.release(releaseRecord('a'))
 	must(t, s.journal.Hold(t.Context(), Hold{Environment: "staging", Reason: "freeze"}))

@@ -58,6 +58,9 @@ const (
 	Retire   Step = "retire"
 	Withdraw Step = "withdraw"
 	End      Step = "end"
+	// Claim is no step of a promotion: whoever signs it executes in the
+	// environment from now on.
+	Claim Step = "claim"
 )
 
 // State of a promotion.

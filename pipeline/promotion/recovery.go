@@ -54,6 +54,11 @@ func (e *Engine) restore(ctx context.Context, v *View) error {
 	if s.Revision == rev.ID() {
 		return nil
 	}
+	if e.Provide != nil {
+		if err := e.Provide(ctx, desired); err != nil {
+			return fmt.Errorf("bring back release %s in %s: %w", short(rev.Release), e.Environment, err)
+		}
+	}
 	if s.Revision == "" && desired.Declarations.App.Migrate != nil {
 		if err := e.Target.Migrate(ctx, s.Token, rev); err != nil {
 			return fmt.Errorf("bring back release %s in %s: %w", short(rev.Release), e.Environment, err)

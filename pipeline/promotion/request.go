@@ -22,6 +22,14 @@ func (e *Engine) transition(v *View, r Request) Transition {
 // carryOut takes a request to its end: refused, judged and found wanting, or
 // promoted.
 func (e *Engine) carryOut(ctx context.Context, v *View, r Request) error {
+	if !r.Rollback {
+		// Forward only by what everybody knows; back, nobody is asked.
+		var err error
+		if v, err = e.upToDate(ctx, v); err != nil || v.Environment(e.Environment).Consumed[r.ID] != nil || v.Environment(e.Environment).Active != nil {
+			return err
+		}
+		r.Record = v.recordFor(e.Environment, r)
+	}
 	t := e.transition(v, r)
 	if code, why := e.objection(v, r, t.Kind); why != "" {
 		return e.end(ctx, t, Refused, code, why)
@@ -38,6 +46,9 @@ func (e *Engine) carryOut(ctx context.Context, v *View, r Request) error {
 	if e.unproved(v, status) && !rev.Environment.Database.Adopt {
 		// Only once is an environment taken for new, and only by proof.
 		return e.end(ctx, t, Failed, CodeFail, "this ledger has never served here, but the database is not known to be empty: name another, or declare database.adopt if its tables are the app's own")
+	}
+	if stopped, err := e.provide(ctx, t, rec); err != nil || stopped {
+		return err
 	}
 	if t.Kind == Promote {
 		d, err := e.Judge.Decide(ctx, v, rec, e.Environment, StageFor(rev.Environment))
@@ -57,6 +68,11 @@ func (e *Engine) carryOut(ctx context.Context, v *View, r Request) error {
 	}
 	if err != nil {
 		return err
+	}
+	if t.Kind == Promote {
+		if begun, err := e.publish(ctx, t); err != nil || !begun {
+			return err
+		}
 	}
 	return e.take(ctx, t, rec, status)
 }
@@ -95,20 +111,7 @@ func (e *Engine) unproved(v *View, s target.Status) bool {
 func (e *Engine) begin(ctx context.Context, t *Transition) (int64, error) {
 	t.Step, t.State, t.At = Begin, Running, e.Now().UTC()
 	begun := *t
-	return e.Journal.RecordIf(ctx, begun, func(v *View) error {
-		ev := v.Environment(e.Environment)
-		switch {
-		case ev.Active != nil:
-			return fmt.Errorf("request %.12s by %s for release %s is under way", ev.Active.Request, ev.Active.By, short(ev.Active.Release))
-		case ev.Consumed[begun.Request] != nil:
-			return errors.New("the request was carried out already")
-		case ev.Desired != begun.From:
-			return fmt.Errorf("%s has changed since this was judged", e.Environment)
-		case ev.Hold != nil && begun.Kind == Promote:
-			return errors.New(held(e.Environment, ev.Hold))
-		}
-		return nil
-	})
+	return e.Journal.RecordIf(ctx, begun, func(v *View) error { return v.hinders(begun) })
 }
 
 // stopAsked is why a promotion under way must stop: somebody wants to go back.

@@ -1,6 +1,9 @@
 package scaffold
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // environment is staging.yaml or production.yaml.
 func (f *findings) environment(name string) []byte {
@@ -106,10 +109,14 @@ func (f *findings) trust(branch string) []byte {
 	p.line(0, `remote: ""`)
 	p.line(0, "keys: []")
 	p.gap()
-	if branch == "" {
-		branch = "main"
+	p.note(0, "The branch whose commits alone get into an environment that is promoted into, once there is a remote.")
+	if branchName.MatchString(branch) {
+		p.note(0, "assumed: it is this one, by the clone")
+		p.line(0, "protected: %s", quote(branch))
+	} else {
+		p.off(0, "protected: main")
 	}
-	p.note(0, "The branch whose commits alone get into an environment that is promoted into. Without it, those of any branch do.")
-	p.off(0, "protected: %s", quote(branch))
 	return []byte(p.String())
 }
+
+var branchName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9/_-]{0,99}$`)

@@ -132,7 +132,7 @@ func TestHostileSources(t *testing.T) {
 	program := func(body string) string { return "package main\n\nimport \"net/http\"\n\nfunc main() {" + body + "}\n" }
 	for name, root := range map[string]fstest.MapFS{
 		"a path with a line end": repo("go.mod", someModule, "main.go", program(`http.HandleFunc("GET /a\nupdate: {rate: 1}", nil); http.HandleFunc("/b\u2028x: y", nil); http.HandleFunc("/'\"#: {", nil)`)),
-		"a file with a line end": repo("go.mod", someModule, "a\nrate: 1\n#/main.go", program("")),
+		"a file with a line end": repo("go.mod", someModule, "a\nrate: 1\n#/main.go", program(`getenv("A_B")`)),
 		"a default":              repo("go.mod", someModule, "main.go", program(`getenv("A_B", "x\ny: z"); getenv("C", "#"); getenv("D", "*a")`)),
 		"a name of nothing":      repo("go.mod", "module example.org/1234\n", "main.go", program("")),
 		"a command":              repo("go.mod", someModule, "main.go", program(`switch args[0] { case "serve", "a: b", "no": }`)),

@@ -35,7 +35,7 @@ type Options struct {
 	Name    string // of the service; empty: made of the package's or the module's path
 	Package string // the main package, "./cmd/x"; empty: the only one
 	Go      string // version of the Go on this machine, "go1.26.8"; empty: there is none
-	Branch  string // that is checked out; empty: none is
+	Branch  string // that others build on, "main"; empty: nobody knows
 	Force   bool   // replace what is there
 }
 

@@ -78,8 +78,8 @@ func TestProposals(t *testing.T) {
 		options Options
 		choices []string // what validation says, in order
 	}{
-		{"notes", Options{Go: "go1.26.8"}, nil},
-		{"shop", Options{Go: "go1.26.8", Package: "cmd/shop"}, []string{"production.yaml:21: config.REGION holds", "staging.yaml:21: config.REGION holds"}},
+		{"notes", Options{Go: "go1.26.8", Branch: "main"}, nil},
+		{"shop", Options{Go: "go1.26.8", Package: "cmd/shop", Branch: "trunk"}, []string{"production.yaml:21: config.REGION holds", "staging.yaml:21: config.REGION holds"}},
 		{"flags", Options{Go: "go1.26.8", Name: "given"}, []string{"serve.ready is", "migrate.args holds ${the arguments that migrate}"}},
 		{"mute", Options{Go: "go1.26.8"}, []string{
 			"build.toolchain is", "serve.env.CHOOSE_DATABASE holds", "serve.env.CHOOSE_LISTEN holds", "serve.ready is",

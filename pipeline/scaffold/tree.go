@@ -25,12 +25,12 @@ const maxFile = 1 << 20
 type tree struct {
 	root    fs.FS
 	set     *token.FileSet
-	modules map[string]*module   // by folder; "." is the top
-	folders map[string]*folder   // packages, by folder
-	sql     map[string]int       // folder → files of SQL
-	other   map[string]bool      // files that are looked at by name
-	broken  []string             // Go files that can't be parsed, with the reason
-	tests   []string             // places of test functions, one a file
+	modules map[string]*module // by folder; "." is the top
+	folders map[string]*folder // packages, by folder
+	sql     map[string]int     // folder → files of SQL
+	other   map[string]bool    // files that are looked at by name
+	broken  []string           // Go files that can't be parsed, with the reason
+	tests   []string           // places of test functions, one a file
 }
 
 // module is one go.mod.

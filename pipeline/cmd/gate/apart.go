@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/claim"
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/report"
@@ -104,14 +103,6 @@ func leaveApart(dir string) error {
 		}
 	}
 	return errors.Join(errs, os.RemoveAll(dir))
-}
-
-// trust is whose signatures count: apart it is the machine's own key alone.
-func (s *session) trust() *environments.Trust {
-	if s.apart != nil {
-		return &environments.Trust{}
-	}
-	return s.decl.Trust
 }
 
 // handOver writes what was measured to the folder that was asked for, and what

@@ -32,7 +32,7 @@ func (c *GithubDeploymentsCmd) Run(ctx context.Context, g *Globals) error {
 	deadline := time.Now().Add(c.Timeout)
 	shown := map[string]github.DeploymentState{}
 	for {
-		if err := s.sync(ctx); err != nil {
+		if err := s.fetched(ctx); err != nil {
 			return err
 		}
 		busy, err := c.show(ctx, s, client, shown)

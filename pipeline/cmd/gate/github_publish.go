@@ -198,6 +198,9 @@ func (p *publication) protected(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
+	if err := s.fetched(ctx); err != nil {
+		return err
+	}
 	branch := s.decl.Trust.Protected
 	switch {
 	case branch == "":

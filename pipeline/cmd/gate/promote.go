@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/smartcloudops/gate/pipeline/ledger"
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/report"
 	"github.com/smartcloudops/gate/pipeline/run"
@@ -15,6 +16,7 @@ type PromoteCmd struct {
 	Release string `arg:"" help:"Digest of the release or of its record, or its commit; eight characters are enough."`
 	To      string `required:"" placeholder:"ENV" help:"The environment that is to run it."`
 	Reason  string `help:"Why, for the history."`
+	RemoteFlags
 }
 
 // Run writes the request and follows it to its end.
@@ -24,6 +26,15 @@ func (c *PromoteCmd) Run(ctx context.Context, g *Globals) error {
 		return err
 	}
 	defer s.close()
+	// Forward only by what everybody knows.
+	if c.Remote {
+		err = s.forRemote(ctx)
+	} else {
+		err = s.fetched(ctx)
+	}
+	if err != nil {
+		return err
+	}
 	v, err := s.journal.View(ctx)
 	if err != nil {
 		return err
@@ -38,7 +49,7 @@ func (c *PromoteCmd) Run(ctx context.Context, g *Globals) error {
 		}
 	}
 	rec := v.Releases[found[0]]
-	return s.ask(ctx, promotion.Request{Environment: c.To, Release: rec.Release, Commit: rec.Commit, Record: found[0], By: s.by(), Reason: c.Reason})
+	return s.ask(ctx, promotion.Request{Environment: c.To, Release: rec.Release, Commit: rec.Commit, Record: found[0], By: s.by(), Reason: c.Reason}, c.RemoteFlags)
 }
 
 // RollbackCmd goes back.
@@ -46,6 +57,7 @@ type RollbackCmd struct {
 	Environment string `arg:"" help:"The environment to roll back."`
 	To          string `placeholder:"RELEASE" help:"Go to this release (default: the one before)."`
 	Reason      string `help:"Why, for the history."`
+	RemoteFlags
 }
 
 // Run writes a request that needs no decision.
@@ -55,6 +67,12 @@ func (c *RollbackCmd) Run(ctx context.Context, g *Globals) error {
 		return err
 	}
 	defer s.close()
+	// On the machine that executes, nothing stands before a way back.
+	if c.Remote {
+		if err := s.forRemote(ctx); err != nil {
+			return err
+		}
+	}
 	v, err := s.journal.View(ctx)
 	if err != nil {
 		return err
@@ -80,15 +98,14 @@ func (c *RollbackCmd) Run(ctx context.Context, g *Globals) error {
 		return &Exit{promotion.CodeUsage, fmt.Errorf("nothing served in %s before what serves now: gate history %s shows what did", c.Environment, c.Environment)}
 	}
 	rec := v.Releases[target]
-	return s.ask(ctx, promotion.Request{Environment: c.Environment, Release: rec.Release, Commit: rec.Commit, By: s.by(), Reason: c.Reason, Rollback: true})
+	return s.ask(ctx, promotion.Request{Environment: c.Environment, Release: rec.Release, Commit: rec.Commit, By: s.by(), Reason: c.Reason, Rollback: true}, c.RemoteFlags)
 }
 
-func (s *session) ask(ctx context.Context, r promotion.Request) error {
+func (s *session) ask(ctx context.Context, r promotion.Request, f RemoteFlags) error {
 	e, err := s.environment(r.Environment)
 	if err != nil {
 		return err
 	}
-	x := s.executor(r.Environment)
 	v, err := s.journal.View(ctx)
 	if err != nil {
 		return err
@@ -97,19 +114,36 @@ func (s *session) ask(ctx context.Context, r promotion.Request) error {
 	if a := v.Environment(r.Environment).Active; a != nil && !r.Rollback {
 		return &Exit{promotion.CodeLocked, fmt.Errorf("%s is locked: request %.12s by %s for release %.19s is under way (%s); gate status %s follows it", r.Environment, a.Request, a.By, a.Release, a.Step, r.Environment)}
 	}
+	if f.Remote {
+		return s.askRemote(ctx, r, f.Timeout)
+	}
+	if err := s.executes(ctx, r.Environment); err != nil {
+		return err
+	}
+	x := s.executor(r.Environment)
 	if err := x.Ensure(ctx, e); err != nil {
 		return err
 	}
+	err = s.follow(ctx, r, fmt.Sprintf("the request stands, and %s goes on with it: gate status %s", r.Environment, r.Environment), func(note func(string)) (promotion.Transition, error) {
+		return run.Ask(ctx, s.journal, x, r, note)
+	})
+	s.carried(ctx)
+	return err
+}
+
+// follow shows what comes of a request, and ends with its code. stands says what
+// there is to say to somebody who does not wait for that.
+func (s *session) follow(ctx context.Context, r promotion.Request, stands string, wait func(note func(string)) (promotion.Transition, error)) error {
 	live := report.NewLive(s.Err, s.Output == "json")
 	name := "promote to " + r.Environment
 	if r.Rollback {
 		name = "roll back " + r.Environment
 	}
-	t, err := run.Ask(ctx, s.journal, x, r, func(note string) { live.Say(name, note) })
+	t, err := wait(func(note string) { live.Say(name, note) })
 	live.Close()
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
-			return &Exit{promotion.CodeInternal, fmt.Errorf("stopped following; the request stands, and %s goes on with it: gate status %s", r.Environment, r.Environment)}
+			return &Exit{promotion.CodeInternal, fmt.Errorf("stopped following; %s", stands)}
 		}
 		return err
 	}
@@ -128,32 +162,49 @@ func (s *session) ask(ctx context.Context, r promotion.Request) error {
 type HoldCmd struct {
 	Environment string `arg:"" help:"The environment to hold."`
 	Reason      string `required:"" help:"Why, for those who are stopped by it."`
+	Remote      bool   `help:"Hold it on another machine: the hold must reach the ledger's remote."`
 }
 
 // Run records the hold. It needs nobody.
 func (c *HoldCmd) Run(ctx context.Context, g *Globals) error {
-	return g.hold(ctx, c.Environment, c.Reason)
+	return g.hold(ctx, c.Environment, c.Reason, c.Remote)
 }
 
 // UnholdCmd lifts a hold.
 type UnholdCmd struct {
 	Environment string `arg:"" help:"The environment whose hold is lifted."`
+	Remote      bool   `help:"Lift it on another machine: that must reach the ledger's remote."`
 }
 
 // Run records the end of the hold.
 func (c *UnholdCmd) Run(ctx context.Context, g *Globals) error {
-	return g.hold(ctx, c.Environment, "")
+	return g.hold(ctx, c.Environment, "", c.Remote)
 }
 
-func (g *Globals) hold(ctx context.Context, environment, reason string) error {
+func (g *Globals) hold(ctx context.Context, environment, reason string, remote bool) error {
 	s, err := g.open(ctx, environment)
 	if err != nil {
 		return err
 	}
 	defer s.close()
+	if remote {
+		if err := s.forRemote(ctx); err != nil {
+			return err
+		}
+	}
+	if own := s.ledger.Own(); !s.ledger.TrustedFor([]string{own}, ledger.Promote, environment) {
+		return &Exit{promotion.CodeUsage, fmt.Errorf("a hold by this machine would not count: its key %s is not listed in environments/trust.yaml with may: [promote] for %s", own, environment)}
+	}
 	h := promotion.Hold{Environment: environment, Reason: reason, By: s.by(), At: s.journal.Now().UTC()}
 	if err := s.journal.Hold(ctx, h); err != nil {
 		return err
+	}
+	if remote {
+		if err := s.fetched(ctx); err != nil {
+			return fmt.Errorf("%w; it stands on this machine alone, and the next sync takes it along", err)
+		}
+	} else {
+		s.carried(ctx)
 	}
 	if s.Output == "json" {
 		return report.JSON(s.Out, h)

@@ -137,6 +137,9 @@ func (g *Globals) pipelined(ctx context.Context, a ApartFlags, o run.Options, ou
 		return err
 	}
 	defer s.close()
+	if err := s.fetched(ctx); err != nil {
+		return err
+	}
 	if o.Goal == run.GoalChecks && o.Through == "" {
 		o.Through = s.decl.Environments[0].Name
 	}
@@ -230,7 +233,7 @@ func (s *session) writeHTML(res *run.Result, file string) (string, error) {
 // releases that nobody will go back to. It runs when nothing is being measured
 // any more.
 func (s *session) tidy(ctx context.Context) error {
-	if err := s.ledger.Mirror(ctx); err != nil {
+	if err := s.fetched(ctx); err != nil {
 		return err
 	}
 	n, err := s.ledger.Loose(ctx)

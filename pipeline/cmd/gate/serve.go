@@ -15,9 +15,11 @@ import (
 
 // ServeCmd runs the daemon of an environment in the foreground.
 type ServeCmd struct {
-	Environment string `arg:"" help:"The environment to run."`
-	TakeOver    bool   `help:"Take over from a daemon that runs, without a request noticing."`
-	Unit        bool   `help:"Print a systemd unit for the daemon, instead of running it."`
+	Environment string        `arg:"" help:"The environment to run."`
+	TakeOver    bool          `help:"Take over from a daemon that runs, without a request noticing."`
+	Unit        bool          `help:"Print a systemd unit for the daemon, instead of running it."`
+	Sync        time.Duration `default:"15s" help:"How often the ledger is brought together with its remote, where one is declared."`
+	Claim       bool          `help:"Execute here what a daemon on another machine has executed. It must be gone for good: what it left unfinished is ended."`
 }
 
 // Run runs until SIGTERM. Instances and PostgreSQL run on: gate down stops them.
@@ -33,6 +35,12 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) error {
 	}
 	if c.Unit {
 		return s.unit(e)
+	}
+	if c.Sync <= 0 {
+		return &Exit{promotion.CodeUsage, fmt.Errorf("--sync %s is no interval", c.Sync)}
+	}
+	if err := c.belongs(ctx, s); err != nil {
+		return err
 	}
 	v, err := version()
 	if err != nil {
@@ -50,23 +58,49 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) error {
 	if err != nil {
 		return err
 	}
-	poke := make(chan struct{}, 1)
+	wake := make(chan struct{}, 1)
+	poke := func() {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
+	sync := newSyncer(s.journal, c.Sync, s.log, poke)
+	s.journal.Appended = sync.soon
 	engine := &promotion.Engine{
 		Environment: c.Environment, Journal: s.journal, Judge: s.judge, Target: d, Log: s.log,
-		Now: time.Now, Tick: 500 * time.Millisecond, Poke: poke,
+		Now: time.Now, Tick: 500 * time.Millisecond, Poke: wake, Provide: s.provide, Claim: c.Claim,
 	}
 	s.log.Info("serving", "environment", c.Environment, "address", e.Listen, "version", v)
 	return d.Run(ctx,
 		func(ctx context.Context) error {
 			return d.ServeAdmin(ctx, func() {
-				select {
-				case poke <- struct{}{}:
-				default:
-				}
+				poke()
+				sync.soon()
 			})
 		},
+		sync.run,
 		engine.Run,
 	)
+}
+
+// belongs refuses to begin an environment here that is executed elsewhere, or by
+// a machine that nobody trusts to. One that serves here already goes on: what
+// its engine may do, it finds out itself.
+func (c *ServeCmd) belongs(ctx context.Context, s *session) error {
+	err := s.executes(ctx, c.Environment)
+	if err == nil || c.Claim && errors.Is(err, promotion.ErrElsewhere) {
+		return nil
+	}
+	if token, terr := s.served(c.Environment); terr == nil && token > 0 {
+		return nil
+	}
+	return err
+}
+
+// served is the highest fencing token that the environment has seen here.
+func (s *session) served(environment string) (int64, error) {
+	return local.Served(s.paths(environment))
 }
 
 // openDaemon opens it at once, or takes the listener of the one that runs and

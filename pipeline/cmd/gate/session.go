@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/github/workflows"
 	"github.com/smartcloudops/gate/pipeline/ledger"
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/release"
@@ -102,17 +104,46 @@ func (g *Globals) open(ctx context.Context, named ...string) (*session, error) {
 	}
 	s.ledger, err = ledger.Open(ctx, ledger.Options{
 		Dir: s.state, App: s.decl.App.Name, Signer: key, Trust: s.trust(), Now: time.Now, Env: g.Environ,
+		Remote: s.trust().Remote, Apart: s.apart != nil, EnvFiles: s.carriedFiles(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.journal = &promotion.Journal{Ledger: s.ledger, Now: time.Now}
-	s.judge = &promotion.Judge{Policies: p, Checks: checks.All(), Trusted: s.ledger.TrustedFor, Now: time.Now, Machines: s.trust().Machines, Branch: s.branch()}
+	s.judge = &promotion.Judge{Policies: p, Checks: checks.All(), Trusted: s.ledger.TrustedFor, Now: time.Now, Machines: s.machines(), Branch: s.branch()}
 	if s.base != nil {
 		s.judge.Base = s.base.Declarations
 	}
 	s.store, err = release.OpenStore(filepath.Join(s.state, "releases"))
 	return s, err
+}
+
+// trust is what counts: the base's, where there is one.
+func (s *session) trust() *environments.Trust {
+	if s.base != nil {
+		return s.base.Declarations.Trust
+	}
+	return s.decl.Trust
+}
+
+// machines are the classes whose figures count. What is measured apart is
+// judged where it was measured as well.
+func (s *session) machines() []string {
+	all := s.trust().Machines
+	if s.apart != nil && len(all) > 0 && !slices.Contains(all, checks.Machine()) {
+		all = append(slices.Clone(all), checks.Machine())
+	}
+	return all
+}
+
+// carriedFiles are what the branches env/* must hold beside requests, for GitHub
+// to start the workflow that follows them.
+func (s *session) carriedFiles() map[string][]byte {
+	b, err := os.ReadFile(filepath.Join(s.clone.Root, filepath.FromSlash(workflows.Carried)))
+	if err != nil || s.trust().Remote == "" {
+		return nil
+	}
+	return map[string][]byte{workflows.Carried: b}
 }
 
 // signingKey names the variable with the private key (PEM) of machines that
@@ -138,7 +169,7 @@ func (s *session) key() (*ledger.Key, error) {
 // declared, or where the ledger is this machine's alone and so is what it
 // promotes.
 func (s *session) branch() func(context.Context, string) *policies.Branch {
-	if t := s.trust(); t.Protected != "" && t.Remote != "" {
+	if t := s.trust(); t.Protected != "" && t.Remote != "" && s.apart == nil {
 		return s.onBranch(t.Protected)
 	}
 	return nil

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
+	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/ledger"
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/report"
 	"github.com/smartcloudops/gate/pipeline/target/local"
@@ -16,6 +19,7 @@ type StatusCmd struct {
 	Environment string        `arg:"" optional:"" help:"One environment alone."`
 	Watch       bool          `help:"Show it anew every second, until nothing moves any more."`
 	Timeout     time.Duration `default:"30m" help:"End watching after this time."`
+	Remote      bool          `help:"Show what the ledger's remote knows of environments on other machines."`
 }
 
 // Run prints one state, or one a second.
@@ -28,24 +32,118 @@ func (c *StatusCmd) Run(ctx context.Context, g *Globals) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	for {
-		all, moving, err := s.statuses(ctx, c.Environment)
-		if err != nil {
-			return err
-		}
-		if s.Output == "json" {
-			err = report.JSON(s.Out, all)
-		} else {
-			err = report.Status(s.Out, all)
-		}
+		moving, err := c.show(ctx, s)
 		if err != nil || !c.Watch || !moving {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return &Exit{promotion.CodeInternal, fmt.Errorf("still moving after %s", c.Timeout)}
-		case <-time.After(time.Second):
+		case <-time.After(c.pause()):
 		}
 	}
+}
+
+func (c *StatusCmd) pause() time.Duration {
+	if c.Remote {
+		return syncEvery
+	}
+	return time.Second
+}
+
+// show writes what is known. That the remote could not be asked is said behind
+// it, and is a failure only for who wanted to know what that knows.
+func (c *StatusCmd) show(ctx context.Context, s *session) (moving bool, err error) {
+	look, failed := s.statuses, error(nil)
+	if c.Remote {
+		look, failed = s.statusesElsewhere, s.forRemote(ctx)
+		if exit := new(Exit); errors.As(failed, &exit) {
+			return false, failed
+		}
+	}
+	all, moving, err := look(ctx, c.Environment)
+	if err != nil {
+		return false, err
+	}
+	last, err := s.ledger.LastSync()
+	if err != nil {
+		return false, err
+	}
+	if s.Output == "json" {
+		out := make([]standingOf, 0, len(all))
+		for _, e := range all {
+			out = append(out, standingOf{e, last})
+		}
+		err = report.JSON(s.Out, out)
+	} else {
+		err = errors.Join(report.Status(s.Out, all), inStep(s.Out, last))
+	}
+	return moving, errors.Join(err, failed)
+}
+
+// standingOf is what there is to say of an environment, and of what it is known
+// by.
+type standingOf struct {
+	report.Environment
+	Sync *ledger.LastSync `json:"sync,omitempty"`
+}
+
+// inStep says whether the ledger and its remote have the same; nil: there is
+// none, or it was never asked.
+func inStep(w io.Writer, last *ledger.LastSync) error {
+	if last == nil {
+		return nil
+	}
+	var err error
+	since := "ever"
+	if !last.OK.IsZero() {
+		since = last.OK.UTC().Format("2006-01-02 15:04:05Z")
+	}
+	switch {
+	case last.Error != "":
+		_, err = fmt.Fprintf(w, "\nledger  not in step with %s since %s: %s\n", report.Line(last.Remote), since, report.Line(last.Error))
+	case last.Kept > 0:
+		_, err = fmt.Fprintf(w, "\nledger  in step with %s at %s, but for %d entries that stay here: %s\n", report.Line(last.Remote), since, last.Kept, report.Line(last.Why))
+	default:
+		_, err = fmt.Fprintf(w, "\nledger  in step with %s at %s\n", report.Line(last.Remote), since)
+	}
+	return err
+}
+
+// statusesElsewhere are what the ledger knows of environments on other machines:
+// what runs there, only their daemons do.
+func (s *session) statusesElsewhere(ctx context.Context, only string) (all []report.Environment, moving bool, err error) {
+	v, err := s.journal.View(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, e := range s.decl.Environments {
+		if only != "" && e.Name != only {
+			continue
+		}
+		one := known(v, e)
+		one.Problem = "what runs there, its daemon on another machine knows; this is what the ledger says"
+		pending, err := s.journal.Pending(ctx, v, e.Name)
+		if err != nil {
+			return nil, false, err
+		}
+		moving = moving || one.Active != nil || len(pending) > 0
+		all = append(all, one)
+	}
+	return all, moving, nil
+}
+
+// known is what the ledger says of an environment.
+func known(v *promotion.View, e *environments.Environment) report.Environment {
+	ev := v.Environment(e.Name)
+	one := report.Environment{Name: e.Name, Address: "https://" + e.Listen, Hold: ev.Hold, Active: ev.Active}
+	if d := v.Releases[ev.Desired]; d != nil {
+		one.Desired, one.DesiredCommit, one.DesiredDirty = d.Release, d.Commit, d.Dirty
+	}
+	if n := len(ev.History); n > 0 {
+		one.Last = &ev.History[n-1]
+	}
+	return one
 }
 
 // statuses are the environments' states; moving while a promotion is under way.
@@ -58,14 +156,7 @@ func (s *session) statuses(ctx context.Context, only string) (all []report.Envir
 		if only != "" && e.Name != only {
 			continue
 		}
-		ev := v.Environment(e.Name)
-		one := report.Environment{Name: e.Name, Address: "https://" + e.Listen, Hold: ev.Hold, Active: ev.Active}
-		if d := v.Releases[ev.Desired]; d != nil {
-			one.Desired, one.DesiredCommit, one.DesiredDirty = d.Release, d.Commit, d.Dirty
-		}
-		if n := len(ev.History); n > 0 {
-			one.Last = &ev.History[n-1]
-		}
+		one := known(v, e)
 		st, err := s.executor(e.Name).Status(ctx)
 		switch {
 		case err == nil:
@@ -75,7 +166,7 @@ func (s *session) statuses(ctx context.Context, only string) (all []report.Envir
 		default:
 			return nil, false, err
 		}
-		moving = moving || ev.Active != nil
+		moving = moving || one.Active != nil
 		all = append(all, one)
 	}
 	return all, moving, nil
@@ -92,6 +183,7 @@ type pastPromotion struct {
 type HistoryCmd struct {
 	Environment string `arg:"" help:"The environment."`
 	Number      int    `short:"n" default:"20" help:"How many, the newest first."`
+	Remote      bool   `help:"Ask the ledger's remote first."`
 }
 
 // Run prints the ended promotions.
@@ -101,6 +193,11 @@ func (c *HistoryCmd) Run(ctx context.Context, g *Globals) error {
 		return err
 	}
 	defer s.close()
+	if c.Remote {
+		if err := s.forRemote(ctx); err != nil {
+			return err
+		}
+	}
 	v, err := s.journal.View(ctx)
 	if err != nil {
 		return err

@@ -165,6 +165,13 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	return d, nil
 }
 
+// Served says whether the environment has ever been commanded from this state
+// directory, by the highest fencing token that it has seen; 0: never.
+func Served(p Paths) (token int64, err error) {
+	s, err := readState(p.stateFile())
+	return s.Token, err
+}
+
 func lockDaemon(file string) (*os.File, error) {
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	if err != nil {

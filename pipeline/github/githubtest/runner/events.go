@@ -140,7 +140,7 @@ func (r *Runner) completed(run *Run) {
 		"action": "completed", "repository": r.repositoryObject(), "sender": person(run.Actor), "workflow": object{"name": run.Name, "path": workflowDir + run.File},
 		"workflow_run": object{
 			"id": float64(run.ID), "name": run.Name, "event": run.Event, "status": Completed, "conclusion": run.Conclusion, "head_sha": run.HeadSHA, "head_branch": run.HeadBranch,
-			"run_attempt": 1.0, "path": workflowDir + run.File, "head_repository": object{"full_name": r.o.Repository}, "repository": object{"full_name": r.o.Repository},
+			"run_attempt": float64(run.Attempt), "path": workflowDir + run.File, "head_repository": object{"full_name": r.o.Repository}, "repository": object{"full_name": r.o.Repository},
 		},
 	}
 	r.begin(githubtest.Event{Name: "workflow_run", Action: "completed", Workflow: run.Name, Branch: run.HeadBranch}, occasion{

@@ -32,15 +32,19 @@ func (r *Runner) serve() *httptest.Server {
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(to)
-			// The fake's clock stands still; jobs live in real time.
-			if c := r.o.GitHub.Clock; c != nil {
-				c.Advance(max(time.Until(c.Now())*-1, 0))
-			}
+			r.tick()
 		},
 		ModifyResponse: r.answered,
 		ErrorLog:       stdlog.New(io.Discard, "", 0), // the fake drops connections on purpose
 	}
 	return httptest.NewServer(proxy)
+}
+
+// tick sets the fake's clock, which stands still: jobs live in real time.
+func (r *Runner) tick() {
+	if c := r.o.GitHub.Clock; c != nil {
+		c.Advance(max(time.Since(c.Now()), 0))
+	}
 }
 
 // answered puts runs as they stand into an answer, and starts what it has
@@ -83,6 +87,7 @@ func (r *Runner) asItStands(m map[string]any) {
 			m["status"], m["conclusion"] = Completed, run.Conclusion
 		}
 		stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+		m["run_attempt"] = run.Attempt
 		m["display_title"], m["run_started_at"], m["updated_at"] = run.Title, stamp(run.Started), stamp(run.Updated)
 	}
 }

@@ -20,7 +20,8 @@ type occasion struct {
 	payload    object // github.event
 	inputs     object // of a manual start; nil: none
 	secrets    bool   // may be seen
-	run        int64  // the run's id, where the fake has made one; 0: none yet
+	run        int64  // the run's id, where there is one already; 0: none yet
+	attempt    int
 }
 
 // fixed is where all answers of GitHub say that it is.
@@ -36,7 +37,7 @@ func (r *Runner) githubContext(run *Run, j *Job, token string) object {
 	o := object{
 		"actor": on.actor, "triggering_actor": on.actor, "api_url": r.URL, "base_ref": on.baseRef, "head_ref": on.headRef,
 		"event": on.payload, "event_name": on.event, "ref": on.ref, "ref_name": refName(on.ref), "ref_type": refType(on.ref), "repository": r.o.Repository,
-		"repository_id": strconv.FormatInt(repository, 10), "repository_owner": owner, "run_attempt": "1", "run_id": strconv.FormatInt(run.ID, 10),
+		"repository_id": strconv.FormatInt(repository, 10), "repository_owner": owner, "run_attempt": strconv.Itoa(run.Attempt), "run_id": strconv.FormatInt(run.ID, 10),
 		"run_number": strconv.FormatInt(run.ID, 10), "server_url": server, "sha": on.sha, "workflow": run.w.name,
 		"workflow_ref": r.o.Repository + "/" + workflowDir + run.File + "@" + on.ref, "workflow_sha": run.w.commit,
 	}

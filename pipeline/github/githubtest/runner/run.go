@@ -31,6 +31,7 @@ const (
 // Run is one run of a workflow.
 type Run struct {
 	ID         int64
+	Attempt    int    // of a run that was started again, each is a Run of its own
 	File       string // of the workflow, without its folder
 	Name       string // the workflow's
 	Title      string
@@ -75,6 +76,7 @@ type Step struct {
 	Conclusion string
 	Log        string
 	Errors     []string // annotations ::error::
+	Took       time.Duration
 }
 
 // Job is the one with the id. It is nil where the run has none.
@@ -105,7 +107,7 @@ func (r *Run) String() string {
 	for _, j := range r.Jobs {
 		fmt.Fprintf(&b, "  job %s: %s %s %s\n", j.ID, j.Status, j.Conclusion, j.Why)
 		for _, s := range j.Steps {
-			fmt.Fprintf(&b, "    step %s: %s\n", s.Name, s.Conclusion)
+			fmt.Fprintf(&b, "    step %s: %s after %s\n", s.Name, s.Conclusion, s.Took.Round(10*time.Millisecond))
 			for line := range strings.Lines(s.Log) {
 				fmt.Fprintf(&b, "      %s\n", strings.TrimRight(line, "\n"))
 			}
@@ -146,7 +148,7 @@ func (r *Run) copied() *Run {
 func (r *Runner) start(w *workflow, on occasion) {
 	run := &Run{
 		File: w.file, Name: w.name, Event: on.event, SHA: on.sha, Ref: on.ref, HeadSHA: on.headSHA, HeadBranch: on.headBranch, Actor: on.actor,
-		Status: Queued, Created: time.Now(), w: w, on: on, ID: on.run,
+		Status: Queued, Created: time.Now(), w: w, on: on, ID: on.run, Attempt: max(on.attempt, 1),
 	}
 	run.Started, run.Updated = run.Created, run.Created
 	if run.ID == 0 {
@@ -160,6 +162,7 @@ func (r *Runner) start(w *workflow, on occasion) {
 	r.runs = append(r.runs, run)
 	r.mu.Unlock()
 	if on.run == 0 {
+		r.tick()
 		r.o.GitHub.AddRun(githubtest.Run{
 			ID: run.ID, Path: workflowDir + w.file, Event: on.event, HeadSHA: on.headSHA, HeadBranch: on.headBranch,
 			Status: Queued, Title: run.Title, Actor: on.actor, Created: run.Created, Started: run.Started, Updated: run.Updated,
@@ -178,6 +181,26 @@ func (r *Runner) start(w *workflow, on occasion) {
 		}
 		r.over(ctx, run, err)
 	})
+}
+
+// Rerun starts a run again that is over, as GitHub does: with the same id, the
+// next attempt, and the files of then.
+func (r *Runner) Rerun(run *Run) {
+	r.t.Helper()
+	r.mu.Lock()
+	var last *Run
+	for _, one := range r.runs {
+		if one.ID == run.ID {
+			last = one
+		}
+	}
+	r.mu.Unlock()
+	if last == nil || last.Status != Completed {
+		r.t.Fatalf("run %d is not over", run.ID)
+	}
+	on := last.on
+	on.run, on.attempt = last.ID, last.Attempt+1
+	r.start(last.w, on)
 }
 
 func (r *Runner) title(run *Run) (title, why string) {

@@ -81,6 +81,7 @@ type Runner struct {
 	jobs       int
 	repository int64 // id; 0: not known yet
 	made       []string
+	kept       map[string]bool   // artefacts, by run, attempt and name
 	secrets    map[string]string // value → name, of all that ever were given
 }
 
@@ -97,7 +98,7 @@ func New(t testing.TB, o Options) *Runner {
 	}
 	r := &Runner{
 		t: t, o: o, bare: git{dir: o.Git}, slots: make(chan struct{}, o.Slots), next: 700000,
-		pulls: map[int]*pull{}, groups: map[string]*group{}, paused: map[string]bool{}, pushers: map[string]pusher{}, secrets: map[string]string{},
+		pulls: map[int]*pull{}, groups: map[string]*group{}, paused: map[string]bool{}, pushers: map[string]pusher{}, kept: map[string]bool{}, secrets: map[string]string{},
 	}
 	r.changed = sync.NewCond(&r.mu)
 	r.ctx, r.end = context.WithCancelCause(context.Background())

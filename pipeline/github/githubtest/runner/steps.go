@@ -168,8 +168,9 @@ func (m *machine) step(ctx context.Context, s *actionlint.Step) error {
 	out := newLog(m.masks, func(name string) {
 		m.t.Errorf("%s, job %s: the log of step %q holds the secret %s", m.run.File, m.job.ID, nameOf(s), name)
 	})
+	began := time.Now()
 	defer func() {
-		record.Log, record.Errors = out.String(), out.errors
+		record.Log, record.Errors, record.Took = out.String(), out.errors, time.Since(began)
 		m.change(m.job, func() { m.job.Steps = append(m.job.Steps, record) })
 	}()
 	env := copied(m.env)

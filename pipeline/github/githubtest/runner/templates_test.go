@@ -104,6 +104,20 @@ func TestAMeasurementThatFailsIsPublished(t *testing.T) {
 	if p := s.concluded("publish.yml", Failure); !strings.Contains(p.Log(), "exit code 6") {
 		t.Errorf("%s", p)
 	}
+	if err := os.Remove(s.calls + ".fail"); err != nil {
+		t.Fatal(err)
+	}
+	s.called()
+	s.Rerun(run)
+	s.Wait(patience)
+	again := s.concluded("commit.yml", Success)
+	s.concluded("publish.yml", Success)
+	if again.ID != run.ID || again.Attempt != 2 || s.artifacts(run.ID) != 2 {
+		t.Errorf("%s", again)
+	}
+	if calls := s.called(); !says(calls, 0, fmt.Sprintf("--nonce %d-%d-2-%s", s.repository, run.ID, run.SHA)) {
+		t.Errorf("calls: %q", calls)
+	}
 }
 
 func TestByHand(t *testing.T) {

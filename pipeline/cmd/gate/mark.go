@@ -6,15 +6,11 @@ import (
 	"github.com/smartcloudops/gate/pipeline/github"
 )
 
-// sync brings the ledger and its remote together; without a remote, or apart,
-// it does nothing.
-func (s *session) sync(ctx context.Context) error { return s.ledger.Mirror(ctx) }
-
 // mark is how far the ledger was when a verdict was published: whoever reads
 // that later can see a ledger that lacks it. Apart there is nothing to come back
 // to.
 func (s *session) mark(ctx context.Context) (github.Mark, error) {
-	if s.apart != nil || s.decl.Trust.Remote == "" {
+	if s.apart != nil || s.ledger.Remote() == "" {
 		return github.Mark{}, nil
 	}
 	seq, digest, err := s.ledger.Head(ctx)

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/smartcloudops/gate/pipeline/dagger/internal/dagger"
+	"github.com/smartcloudops/gate/pipeline/dagger/plain"
+)
+
+// What a check measured, unsigned: somebody who runs no code of the commit has
+// to import it (gate evidence import) before it counts.
+type Evidence struct {
+	// Folder for gate evidence import: claim.json and evidence/, and what people read beside them.
+	Directory *dagger.Directory
+	// Name of the check.
+	Check string
+	// What came of the measurement: completed, error, unavailable, invalid or not_applicable.
+	Status string
+	// Why it is not completed.
+	Reason string
+	// What the call was given, or had made up, as its nonce.
+	Nonce string
+	// Exit code of gate: 0 pass, 3 fail, 4 not enough to tell. It is about this evidence alone.
+	Exit int
+	// The evidence as gate wrote it.
+	Json string
+}
+
+// Fail unless the check has measured, and what it measured has not failed.
+//
+// Returns the evidence.
+func (e *Evidence) Sync() (*Evidence, error) {
+	switch {
+	case e.Status != "completed" && e.Status != "not_applicable":
+		return nil, fmt.Errorf("%s: %s: %s", e.Check, e.Status, e.Reason)
+	case e.Exit == codeFail:
+		return nil, fmt.Errorf("%s: fail; call … directory export --path=out, and see out/result.json", e.Check)
+	}
+	return e, nil
+}
+
+// codeFail is gate's exit code for a failing verdict.
+const codeFail = 3
+
+// errNothing: a check left no evidence, since what it needs did not come about.
+var errNothing = errors.New("nothing was measured")
+
+// anyExit keeps what an exec wrote, whatever it ended with.
+var anyExit = dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny}
+
+// measure measures one check. with is evidence of the same call, which admits the
+// commit to the environment.
+func (m *Gate) measure(ctx context.Context, check string, c plain.Call, with []*dagger.Directory, tools ...tool) (*Evidence, error) {
+	on, err := m.measuring(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if on, err = m.withTools(ctx, on, tools...); err != nil {
+		return nil, err
+	}
+	args := append([]string{"gate", "verify", m.Environment, "--check", check}, c.Flags()...)
+	if check == "tests" {
+		args = append([]string{"gate", "test"}, c.Flags()...)
+	}
+	if running[check] {
+		if on, err = m.withDatabase(ctx, on, c, check); err != nil {
+			return nil, err
+		}
+	}
+	on, args = withEvidence(on, args, with)
+	ended := on.WithExec(args, anyExit)
+	code, err := ended.ExitCode(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := ended.Directory(plain.OutDir)
+	files, err := out.Glob(ctx, "evidence/"+check+"*.json")
+	if err != nil {
+		return nil, err
+	}
+	if len(files) != 1 {
+		return nil, fmt.Errorf("%s: %w (gate ended with %d): %s", check, errNothing, code, said(ctx, ended))
+	}
+	text, err := out.File(files[0]).Contents(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var e struct{ Check, Status, Reason, Nonce string }
+	if err := json.Unmarshal([]byte(text), &e); err != nil {
+		return nil, fmt.Errorf("%s: evidence: %w", check, err)
+	}
+	if e.Check != check || e.Nonce != c.Nonce {
+		return nil, fmt.Errorf("%s: the evidence is of check %.80q in another call", check, e.Check)
+	}
+	return &Evidence{Directory: out, Check: e.Check, Status: e.Status, Reason: e.Reason, Nonce: e.Nonce, Exit: code, Json: text}, nil
+}
+
+// running are the checks that need the environment to serve.
+var running = map[string]bool{"load": true, "update": true, "tls": true}
+
+// withEvidence mounts evidence and names it to gate.
+func withEvidence(on *dagger.Container, args []string, with []*dagger.Directory) (*dagger.Container, []string) {
+	for i, d := range with {
+		at := "/work/with/" + strconv.Itoa(i)
+		on, args = on.WithMountedDirectory(at, d), append(args, "--with", at)
+	}
+	return on, args
+}
+
+// said is the end of what a command told people.
+func said(ctx context.Context, c *dagger.Container) string {
+	text, err := c.Stderr(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	var last []string
+	for line := range strings.Lines(text) {
+		if why, ok := strings.CutPrefix(strings.TrimSpace(line), "gate: "); ok {
+			last = append(last, why)
+		}
+	}
+	if len(last) == 0 {
+		text, err = c.Stdout(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		last = strings.Split(strings.TrimSpace(text), "\n")
+	}
+	return strings.Join(last[max(0, len(last)-5):], "; ")
+}
+
+// withDatabase binds a PostgreSQL of the check's own, where the environment takes
+// the address of one from a variable; else gate makes itself one.
+func (m *Gate) withDatabase(ctx context.Context, on *dagger.Container, c plain.Call, what string) (*dagger.Container, error) {
+	file := "environments/" + m.Environment + ".yaml"
+	text, err := m.Source.File(file).Contents(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the clone has no %s: %w", file, err)
+	}
+	variable := plain.URLEnv(text)
+	if variable == "" {
+		return on, nil
+	}
+	password := secretText()
+	server := m.server(secret("database", password), c.Nonce+" "+what)
+	return on.WithServiceBinding("postgres", server).
+		WithSecretVariable(variable, secret("database-url", "postgres://postgres:"+password+"@postgres:5432/postgres")), nil
+}

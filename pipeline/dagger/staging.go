@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/smartcloudops/gate/pipeline/dagger/internal/dagger"
+	"github.com/smartcloudops/gate/pipeline/dagger/plain"
+)
+
+// serveStaging runs the daemon in the foreground, brings in what was measured,
+// deploys, and then lets others in.
+const serveStaging = `set -eu
+gate serve "$ENVIRONMENT" & daemon=$!
+trap 'kill -TERM $daemon 2>/dev/null' TERM INT
+gate evidence import /work/evidence --commit "$COMMIT" --nonce "$NONCE" --since "$SINCE"
+gate deploy "$ENVIRONMENT" --commit "$COMMIT"
+forward "$PORT" & 
+wait $daemon
+`
+
+// Serve the commit in the environment, until the call ends.
+//
+// dagger call staging up --ports 18443:8443. It has a PostgreSQL of its own. What admits the commit to the environment is measured first.
+//
+// Returns the service, on the port that the environment declares. It has a certificate of its own authority.
+//
+// +cache="never"
+func (m *Gate) Staging(
+	ctx context.Context,
+	// Commit to serve.
+	// +default="HEAD"
+	commit string,
+) (*dagger.Service, error) {
+	began := time.Now().UTC()
+	on, err := m.clean(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id, err := on.WithExec([]string{"git", "rev-parse", "--verify", commit + "^{commit}"}).Stdout(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("commit %.80q: %w", commit, err)
+	}
+	text, err := m.Source.File("environments/" + m.Environment + ".yaml").Contents(ctx)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.Atoi(plain.Port(text))
+	if err != nil {
+		return nil, fmt.Errorf("environment %s declares no port to listen on", m.Environment)
+	}
+	c, err := plain.NewCall("", strings.TrimSpace(id), "")
+	if err != nil {
+		return nil, err
+	}
+	admission, err := m.admission(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	evidence, err := merge(ctx, admission)
+	if err != nil {
+		return nil, err
+	}
+	forward, err := m.forward()
+	if err != nil {
+		return nil, err
+	}
+	if on, err = m.withDatabase(ctx, on, c, "staging"); err != nil {
+		return nil, err
+	}
+	return on.
+		WithMountedDirectory("/work/evidence", evidence).
+		WithFile("/usr/local/bin/forward", forward).
+		WithEnvVariable("ENVIRONMENT", m.Environment).
+		WithEnvVariable("COMMIT", c.Commit).
+		WithEnvVariable("NONCE", c.Nonce).
+		WithEnvVariable("SINCE", began.Format(time.RFC3339)).
+		WithEnvVariable("PORT", strconv.Itoa(port)).
+		WithExposedPort(port).
+		AsService(dagger.ContainerAsServiceOpts{Args: []string{"sh", "-c", serveStaging}}), nil
+}
+
+// forward is the program that lets others in.
+func (m *Gate) forward() (*dagger.File, error) {
+	own, err := ownSource()
+	if err != nil {
+		return nil, err
+	}
+	return m.machine().
+		WithMountedDirectory("/work/forward", own.Directory("pipeline/dagger/forward")).
+		WithWorkdir("/work/forward").
+		WithExec([]string{"go", "build", "-trimpath", "-o", "/work/bin/forward", "main.go"}).
+		File("/work/bin/forward"), nil
+}
