@@ -67,11 +67,7 @@ func (r *Result) Claim(a *Apart) (claim.Claim, []checks.Evidence) {
 	}
 	var out []checks.Evidence
 	for _, m := range r.Evidence {
-		e := m.Evidence
-		if a.Base != "" {
-			e.Trust = checks.TrustChange
-		}
-		out = append(out, e)
+		out = append(out, m.Evidence)
 	}
 	return c, out
 }

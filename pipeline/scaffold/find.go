@@ -70,7 +70,7 @@ func (f *findings) called(given string) (name, why string) {
 	}
 	from, why := path.Base(f.main.dir), fmt.Sprintf("assumed: the folder of the main package, %s", f.main.main)
 	if f.main.dir == "." || slices.Contains([]string{"cmd", "main", "server", "app"}, from) {
-		from = strings.TrimSuffix(f.main.module.path, "/"+version2(f.main.module.path))
+		from = strings.TrimSuffix(f.main.module.path, "/"+majorSuffix(f.main.module.path))
 		from = path.Base(from)
 		why = fmt.Sprintf("assumed: the end of the module's path, %s:%d", path.Join(f.main.module.dir, "go.mod"), f.main.module.file.Module.Syntax.Start.Line)
 	}
@@ -80,8 +80,8 @@ func (f *findings) called(given string) (name, why string) {
 
 var majorVersion = regexp.MustCompile(`^v[0-9]+$`)
 
-// version2 is the last element of a module's path, if it is a major version.
-func version2(p string) string {
+// majorSuffix is the last element of a module's path, if it is a major version.
+func majorSuffix(p string) string {
 	if b := path.Base(p); majorVersion.MatchString(b) {
 		return b
 	}

@@ -92,7 +92,7 @@ func TestProposals(t *testing.T) {
 			p := propose(t, root, tt.options)
 			var got []byte
 			for _, f := range p.Files {
-				if strings.HasPrefix(f.Path, environments.Dir) && !(tt.name != "shop" && filepath.Base(f.Path) != "app.yaml") {
+				if strings.HasPrefix(f.Path, environments.Dir) && (tt.name == "shop" || filepath.Base(f.Path) == "app.yaml") {
 					got = append(got, "-- "+f.Path+" --\n"...)
 					got = append(got, f.Text...)
 				}

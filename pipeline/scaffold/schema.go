@@ -11,14 +11,14 @@ import (
 
 // schema is what says that there is a database, and how its schema comes about.
 type schema struct {
-	driver  *import_ // of PostgreSQL
-	foreign *import_ // of another database
-	tools   []string // that migrate, with their places
-	folders []string // of SQL, with the number of files
+	driver  *dependency // of PostgreSQL
+	foreign *dependency // of another database
+	tools   []string    // that migrate, with their places
+	folders []string    // of SQL, with the number of files
 }
 
-// import_ is a package that was found in an import.
-type import_ struct{ path, at string }
+// dependency is a package that was found in an import.
+type dependency struct{ path, at string }
 
 var (
 	drivers = regexp.MustCompile(`^(github\.com/jackc/pgx|github\.com/lib/pq|gorm\.io/driver/postgres|github\.com/go-pg/pg|github\.com/uptrace/bun/driver/pgdriver|github\.com/jackc/pgconn)\b`)
@@ -38,7 +38,7 @@ func (t *tree) schema(folders []*folder) schema {
 		for _, file := range f.files {
 			for _, spec := range file.syntax.Imports {
 				p, _ := literal(spec.Path)
-				i := &import_{p, t.at(spec)}
+				i := &dependency{p, t.at(spec)}
 				switch {
 				case s.driver == nil && drivers.MatchString(p):
 					s.driver = i

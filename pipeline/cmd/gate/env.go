@@ -29,7 +29,7 @@ func (EnvValidateCmd) Run(ctx context.Context, g *Globals) error {
 	if err != nil {
 		return err
 	}
-	p, err := policies.New(ctx, nil)
+	p, err := policies.New(ctx, overlay(clone.Root))
 	if err != nil {
 		return err
 	}
