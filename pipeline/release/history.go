@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
 )
@@ -129,4 +130,19 @@ func (c *Clone) SameFiles(ctx context.Context, a, b string, paths []string) (boo
 		}
 	}
 	return true, nil
+}
+
+// Ancestors are rev and the commits before it along first parents, at most n.
+//
+// Errors: ErrNoCommit.
+func (c *Clone) Ancestors(ctx context.Context, rev string, n int) ([]string, error) {
+	id, err := c.Resolve(ctx, rev)
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.git.output(ctx, "rev-list", "--first-parent", fmt.Sprintf("--max-count=%d", n), id)
+	if err != nil {
+		return nil, fmt.Errorf("history of %.12s: %w", id, err)
+	}
+	return strings.Fields(string(b)), nil
 }

@@ -214,6 +214,9 @@ func (p *publication) protected(ctx context.Context) error {
 	if on := s.onBranch(branch)(ctx, p.run.Head.SHA); on.Contains != "yes" {
 		return fmt.Errorf("commit %s is not known to be on %s: only what was merged is signed for", p.run.Head.SHA, branch)
 	}
+	if err := p.remembered(ctx, s, branch); err != nil {
+		return err
+	}
 	if s.decl.Trust.Remote == "" {
 		fmt.Fprintln(p.Err, "gate: the ledger has no remote (environments/trust.yaml): the verdict is published, and its evidence is kept nowhere")
 	}
@@ -221,6 +224,32 @@ func (p *publication) protected(ctx context.Context) error {
 		return err
 	}
 	return s.tidy(ctx)
+}
+
+// memory is how many commits of the protected branch are asked for the mark that
+// their check runs repeat.
+const memory = 20
+
+// remembered refuses a ledger that lacks what a check run says was in it: a
+// runner begins with an empty state, and has no mark of its own.
+func (p *publication) remembered(ctx context.Context, s *session, branch string) error {
+	if s.ledger.Remote() == "" {
+		return nil
+	}
+	commits, err := s.clone.Ancestors(ctx, "refs/remotes/origin/"+branch, memory)
+	if err != nil {
+		return err
+	}
+	for _, commit := range commits {
+		m, err := p.client.PublishedMark(ctx, commit)
+		if err != nil {
+			return err
+		}
+		if m.Seq > 0 {
+			return s.ledger.CheckMark(ctx, s.ledger.ID(), m.Seq, m.Digest)
+		}
+	}
+	return nil
 }
 
 // judge takes the evidence over, decides, and publishes.
