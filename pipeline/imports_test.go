@@ -37,6 +37,8 @@ var onlyIn = map[string]string{
 	"github.com/google/go-containerregistry":     "pipeline/release",
 	"github.com/fergusstrange/embedded-postgres": "pipeline/target/local/cluster",
 	"github.com/google/go-github":                "pipeline/github",
+	"github.com/golang-jwt/jwt":                  "pipeline/github",
+	"github.com/getkin/kin-openapi":              "pipeline/github/githubtest",
 	"github.com/aws/aws-sdk-go-v2":               "pipeline/target/aws",
 }
 

@@ -135,8 +135,11 @@ func New(o Options) (*Client, error) {
 	if c.tokens, err = newTokens(o, c); err != nil {
 		return nil, err
 	}
-	c.tokens.app = client(c.tokens.jwt, nil)
-	c.api = client(c.tokens.token, c.tokens.reject)
+	c.tokens.app = client(c.tokens.jwt, func(string) {})
+	c.api = client(c.tokens.token, nil)
+	if o.Token == "" {
+		c.api = client(c.tokens.token, c.tokens.reject)
+	}
 	c.plain = &http.Client{Transport: below, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return c, nil
 }

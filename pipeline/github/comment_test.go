@@ -122,3 +122,18 @@ func TestAnswerAndReactionComeOnce(t *testing.T) {
 		s.Close()
 	}
 }
+
+// TestWhatWasMadeSafeStaysSafe: a body's joints are no hidden characters to drop.
+func TestWhatWasMadeSafeStaysSafe(t *testing.T) {
+	s := githubtest.New(t, githubtest.Options{})
+	s.AddPull(githubtest.Pull{Author: "somebody", HeadSHA: commitA})
+	if _, err := app(t, s).UpdateComment(t.Context(), commentOn(s, github.Inline("@team #1 https://evil.example")+" \u202e", 0)); err != nil {
+		t.Fatal(err)
+	}
+	body := s.View().Comments[1][0].Body
+	for _, bad := range []string{"@team", "#1", "://", "\u202e"} {
+		if strings.Contains(body, bad) {
+			t.Errorf("%q is in %q", bad, body)
+		}
+	}
+}

@@ -54,7 +54,8 @@ func TestWhateverFailsTheNewestDecisionStands(t *testing.T) {
 		publishers := rapid.SliceOfN(rapid.IntRange(0, len(verdicts)-1), 1, 4).Draw(r, "publishers")
 		publishers = append(publishers, len(verdicts)-1)
 		atOnce := rapid.Bool().Draw(r, "at once")
-		s.Inject(rapid.Uint64().Draw(r, "seed"), rapid.SampledFrom([]float64{0, 0.05, 0.2, 0.4}).Draw(r, "rate"))
+		rate := rapid.SampledFrom([]float64{0, 0.05, 0.2, 0.4}).Draw(r, "rate")
+		s.Inject(rapid.Uint64().Draw(r, "seed"), rate)
 		var all sync.WaitGroup
 		failed := make([]error, len(publishers))
 		for i, n := range publishers {
@@ -76,7 +77,7 @@ func TestWhateverFailsTheNewestDecisionStands(t *testing.T) {
 			}
 		}
 		if finished {
-			inspect(r, s, newest, false)
+			inspect(r, s, newest, rate == 0) // where nothing fails, nothing is left open either
 		}
 		// Published again in peace, everything is there, and exactly that.
 		if _, err := app(t, s).PublishVerdict(t.Context(), newest); err != nil {

@@ -94,3 +94,27 @@ func TestOddDeploymentsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestALateStateIsPutRight: what was believed lost lands on top of what came
+// after it.
+func TestALateStateIsPutRight(t *testing.T) {
+	s := githubtest.New(t, githubtest.Options{})
+	g := app(t, s)
+	if _, err := g.RecordDeployment(t.Context(), deployment("r1", github.Queued)); err != nil {
+		t.Fatal(err)
+	}
+	s.FailNext("POST", "/statuses", githubtest.Late, 1)
+	for _, state := range []github.DeploymentState{github.InProgress, github.Succeeded} {
+		if _, err := g.RecordDeployment(t.Context(), deployment("r1", state)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Calm()
+	got, err := g.RecordDeployment(t.Context(), deployment("r1", github.Succeeded))
+	if err != nil || got.State != github.Succeeded {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if d := s.View().Deployments; len(d) != 1 || d[0].State != "success" || !slices.Contains(d[0].States, "in_progress") {
+		t.Errorf("%+v", d)
+	}
+}

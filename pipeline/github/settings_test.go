@@ -64,6 +64,12 @@ func TestWhatIsNotShownIsUnknown(t *testing.T) {
 	if err != nil || i.Installed != github.Yes || !slices.Contains(i.Missing(), "checks: write") {
 		t.Errorf("%+v, %v", i, err)
 	}
+	// To a person, GitHub says not found of what it hides: that is no answer.
+	s.SetProtection("main", map[string]any{"allow_force_pushes": map[string]any{"enabled": false}})
+	person := client(t, s, func(o *github.Options) { o.Token = s.UserToken("somebody") })
+	if b, err := person.Branch(t.Context(), "main"); err != nil || b.Protection != github.Unknown || b.NoForcePush != github.Unknown {
+		t.Errorf("%+v, %v", b, err)
+	}
 	// A plain token can't know of an App.
 	if i, err := workflow(t, s, nil).Installation(t.Context()); err != nil || i.Installed != github.Unknown {
 		t.Errorf("%+v, %v", i, err)

@@ -62,7 +62,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("a request to another host than the API's: %w", ErrRefused)
 	}
 	deadline := t.now().Add(t.patience)
-	renewed := false
+	renewed := 0
 	for n := 1; ; n++ {
 		if err := t.await(ctx, deadline); err != nil {
 			return nil, err
@@ -83,9 +83,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 			wait = backoff(n)
 			err = fmt.Errorf("%w (%s)", ErrUnavailable, cause(err))
-		case resp.StatusCode == http.StatusUnauthorized && t.rejected != nil && !renewed:
-			// An installation's token can end early; a plain one stays refused.
-			renewed = true
+		case resp.StatusCode == http.StatusUnauthorized && t.rejected != nil && renewed < 3:
+			// A token can end on its way; one that is refused stays so.
+			renewed++
 			t.rejected(token)
 			continue
 		case resp.StatusCode >= 500:

@@ -100,6 +100,8 @@ func entry(f *zip.File, kinds map[string]bool, packed int64, l Limits) (folder b
 	return folder, nil
 }
 
+const plainLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+@="
+
 // plainPath allows relative paths of letters, digits and -_.+@=, no more than 8
 // deep, no segment of which begins with a dot or ends with one.
 func plainPath(p string) bool {
@@ -110,10 +112,8 @@ func plainPath(p string) bool {
 		if seg == "" || strings.HasPrefix(seg, ".") || strings.HasSuffix(seg, ".") || strings.HasPrefix(seg, "-") {
 			return false
 		}
-		for _, r := range seg {
-			if !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.+@=", r)) {
-				return false
-			}
+		if strings.Trim(seg, plainLetters) != "" {
+			return false
 		}
 	}
 	return true

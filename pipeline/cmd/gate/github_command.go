@@ -50,7 +50,7 @@ func (c *GithubCommandCmd) Run(ctx context.Context, g *Globals) error {
 	if server == "" {
 		server = "https://github.com"
 	}
-	d := &desk{api: deskClient{client}, protected: p.Protected, environments: p.Environments, actions: server + "/" + client.Repository() + "/actions/workflows/"}
+	d := &desk{api: client, protected: p.Protected, environments: p.Environments, actions: server + "/" + client.Repository() + "/actions/workflows/"}
 	said, err := d.carryOut(ctx, e)
 	if said != "" {
 		fmt.Fprintln(g.Out, github.Log(said))
@@ -111,19 +111,6 @@ type deskAPI interface {
 	Dispatch(ctx context.Context, d github.Dispatch) error
 	React(ctx context.Context, comment int64, r github.Reaction) error
 	Answer(ctx context.Context, number int, comment int64, body string) error
-}
-
-// deskClient is GitHub's client where it can list runs.
-type deskClient struct{ *github.Client }
-
-// LatestRun is the newest run of the workflow's file for the commit.
-func (c deskClient) LatestRun(ctx context.Context, workflow, head string) (int64, error) {
-	if l, ok := any(c.Client).(interface {
-		LatestRun(ctx context.Context, workflow, head string) (int64, error)
-	}); ok {
-		return l.LatestRun(ctx, workflow, head)
-	}
-	return 0, &refusal{github.Confused, "this gate can't look for the run: start publish.yml by hand, with the id of the run of " + workflow}
 }
 
 // desk takes commands.

@@ -73,6 +73,9 @@ func (s *Server) authenticate(req *http.Request, r route, c *call) (answer, bool
 		return refuse(http.StatusUnauthorized, "Bad credentials"), false
 	}
 	c.who = who
+	if who.user && r.permission == "administration" && s.state.roles[who.name] != "admin" {
+		return notFound(), false // to people, GitHub hides what they may not see
+	}
 	if who.user || r.permission == "" {
 		return answer{}, true
 	}

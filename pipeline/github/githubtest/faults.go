@@ -107,7 +107,7 @@ func (s *Server) nextFault(req *http.Request) Fault {
 func (s *Server) postpone(run func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	after := 3
+	after := 40 // or when it is calm
 	if s.faults.rng != nil {
 		after = 1 + s.faults.rng.IntN(12)
 	}
