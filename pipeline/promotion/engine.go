@@ -36,6 +36,12 @@ type Engine struct {
 	// Provide sees to it that the release is where the target takes it from; nil:
 	// it always is.
 	Provide func(ctx context.Context, rec *ReleaseRecord) error
+	// Refresh brings up to date what the judge looks at beside the ledger, before a
+	// request that goes forward; nil: there is nothing.
+	Refresh func(ctx context.Context) error
+	// Current fails where policies or trust are no longer those that this engine
+	// judges by: then nothing goes forward; nil: they always are.
+	Current func(ctx context.Context) error
 	// Claim takes the environment over from an executor elsewhere, and ends what
 	// that has left unfinished. It must be gone for good.
 	Claim bool
@@ -100,7 +106,13 @@ func (e *Engine) once(ctx context.Context) error {
 	}
 	// Also where what is desired can't be brought back: the request may be the
 	// one that mends it.
-	return e.carryOut(ctx, v, e.next(v, pending))
+	r := e.next(v, pending)
+	if e.Current != nil && !r.Rollback {
+		if err := e.Current(ctx); err != nil {
+			return errors.Join(lost, err)
+		}
+	}
+	return e.carryOut(ctx, v, r)
 }
 
 // next is the oldest request, but one that goes back is never kept waiting by

@@ -42,7 +42,7 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) error {
 	if err := c.belongs(ctx, s); err != nil {
 		return err
 	}
-	v, err := version()
+	v, err := s.identity()
 	if err != nil {
 		return err
 	}
@@ -67,9 +67,10 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) error {
 	}
 	sync := newSyncer(s.journal, c.Sync, s.log, poke)
 	s.journal.Appended = sync.soon
+	s.judge.Branch = s.refreshed(s.judge.Branch)
 	engine := &promotion.Engine{
 		Environment: c.Environment, Journal: s.journal, Judge: s.judge, Target: d, Log: s.log,
-		Now: time.Now, Tick: 500 * time.Millisecond, Poke: wake, Provide: s.provide, Claim: c.Claim,
+		Now: time.Now, Tick: 500 * time.Millisecond, Poke: wake, Provide: s.provide, Refresh: s.refresh, Current: s.current(c.Environment), Claim: c.Claim,
 	}
 	s.log.Info("serving", "environment", c.Environment, "address", e.Listen, "version", v)
 	return d.Run(ctx,

@@ -252,7 +252,11 @@ func (s *session) paths(environment string) local.Paths {
 }
 
 func (s *session) executor(environment string) run.Executor {
-	return &executor{session: s, environment: environment, client: local.NewClient(s.paths(environment))}
+	return &executor{session: s, environment: environment, client: s.client(environment)}
+}
+
+func (s *session) client(environment string) *local.Client {
+	return local.NewClient(s.paths(environment))
 }
 
 // pipeline is everything that a run works with; done removes its work folder.
