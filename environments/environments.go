@@ -188,7 +188,7 @@ type Canary struct {
 
 // Trust is trust.yaml.
 type Trust struct {
-	// Remote is where the ledger is mirrored to, by Git; empty: nowhere. A
+	// Remote is where the ledger travels, by Git; empty: nowhere. A
 	// machine's own key counts only on a ledger without a remote.
 	Remote string `yaml:"remote" json:"remote,omitempty"`
 	// Protected is the branch whose commits alone may be promoted into an

@@ -13,15 +13,19 @@ import (
 // id and its meaning: its request.json, its author, its words, and what else it
 // changed. What is consumed, or no request, is left out.
 func (l *Ledger) requestAgain(ctx context.Context, lock *os.File, env, ours, theirs string, r Resolver) (string, error) {
-	have, err := l.requestsOf(ctx, env, theirs)
-	if err != nil {
-		return "", err
-	}
 	known := map[string]bool{}
-	for _, q := range have {
-		known[q.ID] = true
+	list := []string{"rev-list", "--first-parent", "--reverse", ours}
+	if theirs != "" {
+		have, err := l.requestsOf(ctx, env, theirs)
+		if err != nil {
+			return "", err
+		}
+		for _, q := range have {
+			known[q.ID] = true
+		}
+		list = append(list, "--not", theirs)
 	}
-	line, err := l.repo.git(ctx, "rev-list", "--first-parent", "--reverse", ours, "--not", theirs)
+	line, err := l.repo.git(ctx, list...)
 	if err != nil {
 		return "", err
 	}
@@ -73,15 +77,14 @@ func (l *Ledger) recommit(ctx context.Context, c object, request string) (commit
 		out.at = l.opt.Now()
 	}
 	_, message, _ := strings.Cut(string(c.data), "\n\n")
-	own := ownTrailers(c)
-	if own[requestTrailer] == "" {
-		trailers := []trailer{{requestTrailer, request}}
-		if own[markTrailer] != "" {
-			trailers = append(trailers, trailer{markTrailer, own[markTrailer]})
-		}
-		message = withTrailers(message, trailers...)
+	if ownTrailers(c) != nil {
+		message = withoutTrailers(message)
 	}
-	out.message = message
+	trailers := []trailer{{requestTrailer, request}}
+	if m, ok := l.fixed(); ok {
+		trailers = append(trailers, trailer{markTrailer, m.String()})
+	}
+	out.message = withTrailers(message, trailers...)
 
 	parent := "4b825dc642cb6eb9a060e54bf8d69288fbee4904" // the empty tree
 	if parents := header(c.data, "parent"); len(parents) > 0 {

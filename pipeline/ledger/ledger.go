@@ -5,6 +5,13 @@
 // The branch gate/ledger holds for entry 12345 the two files
 // log/0001/23/000012345.entry.json and ….statement.json, each a DSSE envelope.
 // Branches env/<environment> hold requests.
+//
+// With a remote, Sync keeps both the same on all machines. Up to the entry that
+// the remote was seen to have, published, nothing ever moves; what is behind it
+// may be recorded again behind what others have recorded, with a new number and
+// the old signature. Where several files or refs have to change for that, their
+// order is such that after a crash each is old or new and both fit: objects,
+// mark (which allows for both, see mark.Instead), branch, mark, refs/gate/seen.
 package ledger
 
 import (
@@ -65,7 +72,7 @@ func (o Options) at(stage string) {
 // Ledger is an open ledger. Its methods may be called concurrently, also from
 // several processes on the same state directory.
 type Ledger struct {
-	opt   Options
+	opt    Options
 	own    string // id of the machine's own key; empty without one
 	trust  environments.Trust
 	remote string // empty: the ledger stays here
@@ -73,15 +80,15 @@ type Ledger struct {
 
 	turn chan struct{} // holds one token: whoever has it may use what follows
 
-	objects  objects
-	head     string // id of the commit that records is from; empty: nothing read yet
-	records  []Record
+	objects objects
+	head    string // id of the commit that records is from; empty: nothing read yet
+	records []Record
 	// published is the last entry of records that can't move any more; nil: none
 	// that is known.
 	published *point
-	byDigest map[string][]int64 // statement digest → seqs
-	requests map[string]RequestCommit
-	id       string
+	byDigest  map[string][]int64 // statement digest → seqs
+	requests  map[string]RequestCommit
+	id        string
 }
 
 // Open opens the ledger in the state directory, and unless ReadOnly creates it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 )
@@ -26,7 +27,12 @@ func (l *Ledger) merge(ctx context.Context, in incoming, r Resolver, s *Synced) 
 	if err := l.mergeRecords(ctx, lock, in, r, s); err != nil {
 		return err
 	}
-	for _, name := range sortedKeys(in.envs) {
+	names, err := l.repo.tipsBelow(ctx, "refs/heads/")
+	if err != nil {
+		return err
+	}
+	maps.Copy(names.envs, in.envs)
+	for _, name := range sortedKeys(names.envs) {
 		if err := l.mergeBranch(ctx, lock, name, in.envs[name], r, s); err != nil {
 			return err
 		}
@@ -198,8 +204,8 @@ func (l *Ledger) rebuild(ctx context.Context, lock *os.File, in incoming, all []
 	return head, records, err
 }
 
-// mergeBranch moves env/<name> forward to the remote's, with the requests that
-// only this machine has committed again on top.
+// mergeBranch moves env/<name> forward to the remote's, empty for none, with the
+// requests that only this machine has committed again on top.
 func (l *Ledger) mergeBranch(ctx context.Context, lock *os.File, name, theirs string, r Resolver, s *Synced) error {
 	ref, err := environmentRef(name)
 	if err != nil {
@@ -211,24 +217,63 @@ func (l *Ledger) mergeBranch(ctx context.Context, lock *os.File, name, theirs st
 	}
 	ours, next := tip.id, theirs
 	if ours != "" {
-		behind, err := l.repo.ancestor(ctx, theirs, ours)
-		if err != nil || behind {
+		switch as, err := l.compare(ctx, name, ours, theirs); {
+		case err != nil:
 			return err
-		}
-		ahead, err := l.repo.ancestor(ctx, ours, theirs)
-		if err != nil {
-			return err
-		}
-		if !ahead {
-			if r == nil {
-				return fmt.Errorf("%w: %s has commits on env/%s that are not here: nothing was pushed", ErrDiverged, redact(l.remote), name)
-			}
+		case as == ahead:
+			return nil
+		case as == behind:
+		case r == nil:
+			return fmt.Errorf("%w: %s has commits on env/%s that are not here: nothing was pushed", ErrDiverged, redact(l.remote), name)
+		default:
 			if next, err = l.requestAgain(ctx, lock, name, ours, theirs, r); err != nil {
 				return err
 			}
 			l.opt.at("requested")
 		}
 	}
+	if next == ours {
+		return nil
+	}
 	s.Moved = append(s.Moved, name)
 	return l.move(ctx, lock, ref, ours, next)
+}
+
+// How two branches stand to each other.
+type standing int
+
+const (
+	parted standing = iota
+	ahead           // ours has all of theirs, or is the same
+	behind
+)
+
+// compare says how env/<name> here stands to the remote's. It is ahead only if
+// the others can believe it: what it has seen of a ledger that was given up is
+// to be committed again without that.
+func (l *Ledger) compare(ctx context.Context, name, ours, theirs string) (standing, error) {
+	has := true
+	var err error
+	if theirs != "" {
+		if has, err = l.repo.ancestor(ctx, theirs, ours); err != nil {
+			return parted, err
+		}
+	}
+	if has {
+		if ours == theirs {
+			return ahead, nil
+		}
+		err := l.verifyBranch(ctx, name, theirs, ours, l.records)
+		switch {
+		case err == nil:
+			return ahead, nil
+		case isAny(err, ErrTruncated, ErrForeign):
+			return parted, nil
+		}
+		return parted, err
+	}
+	if has, err = l.repo.ancestor(ctx, ours, theirs); err == nil && has {
+		return behind, nil
+	}
+	return parted, err
 }

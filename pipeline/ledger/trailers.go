@@ -46,6 +46,15 @@ func trailersOf(message string) map[string]string {
 	return all
 }
 
+// withoutTrailers is the message without its last paragraph.
+func withoutTrailers(message string) string {
+	message = strings.TrimRight(message, "\n")
+	if i := strings.LastIndex(message, "\n\n"); i >= 0 {
+		return message[:i]
+	}
+	return message
+}
+
 // ownTrailers are those of a commit that gate itself has made; nil for others'.
 func ownTrailers(c object) map[string]string {
 	for _, v := range header(c.data, "committer") {

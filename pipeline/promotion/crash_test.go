@@ -29,7 +29,12 @@ func (c *crasher) point() {
 // it passed.
 func until(t *testing.T, dir string, f *fake, at int) (passed int, s *scene) {
 	t.Helper()
-	s = sceneIn(t, dir, nil)
+	return untilIn(t, sceneIn(t, dir, nil), f, at)
+}
+
+// untilIn is until in a scene of its own.
+func untilIn(t *testing.T, s *scene, f *fake, at int) (int, *scene) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	c := &crasher{at: at, cancel: cancel}

@@ -18,7 +18,7 @@ func (j *Journal) EvidenceAll(ctx context.Context, all []checks.Evidence) ([]str
 		}
 	}
 	entries, err := j.Ledger.AppendAll(ctx, statements)
-	if err != nil {
+	if err := j.told(err); err != nil {
 		return nil, err
 	}
 	digests := make([]string, len(entries))

@@ -70,8 +70,14 @@ func (e *Engine) upToDate(ctx context.Context, v *View) (*View, error) {
 		return v, nil
 	}
 	why, err := e.unlessStopped(ctx, func(ctx context.Context) error {
-		_, err := e.Journal.Sync(ctx)
-		return err
+		if _, err := e.Journal.Sync(ctx); err != nil || e.Refresh == nil {
+			return err
+		}
+		if err := e.Refresh(ctx); err != nil {
+			// Whether it matters, the judge says.
+			e.Log.Warn("what is judged by is not up to date", "environment", e.Environment, "error", err)
+		}
+		return nil
 	})
 	if why != "" {
 		err = errors.New(why)
@@ -155,7 +161,9 @@ func (e *Engine) unlessStopped(ctx context.Context, do func(context.Context) err
 		case <-tick.C:
 			if why = e.stopAsked(ctx); why != "" {
 				cancel()
-				<-done
+				if err := <-done; err != nil {
+					e.Log.Debug("stopped", "environment", e.Environment, "why", why, "error", err)
+				}
 				return why, nil
 			}
 		}

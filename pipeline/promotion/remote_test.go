@@ -475,3 +475,70 @@ func TestBringingAReleaseStopsForARollback(t *testing.T) {
 	s.expect(s.settled("production", forward), Aborted, CodeLocked, "asked for a rollback", "nothing was touched")
 	s.expect(s.settled("production", back), Succeeded, CodePass, "it serves already")
 }
+
+// TestCrashAnywhereWithARemote: the engine is killed at each moment while another
+// machine records something, too. The ledger is one in the end, and says what
+// serves.
+func TestCrashAnywhereWithARemote(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED in short mode: killing the engine at each moment beside a remote takes about a minute")
+	}
+	for name, kind := range map[string]Kind{"forward": Promote, "back": Rollback} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, 2)
+			a, b := f.machines[0], f.machines[1]
+			for _, c := range "ab" {
+				a.release(releaseRecord(byte(c)))
+			}
+			stop := a.run(a.engine)
+			a.expect(a.settled("production", a.ask("production", 'a')), Succeeded, CodePass)
+			a.prove(releaseRecord('b'))
+			a.expect(a.settled("production", a.ask("production", 'b')), Succeeded, CodePass)
+			stop()
+			ask := byte('a')
+			if kind == Promote {
+				a.release(releaseRecord('c'))
+				ask = 'c'
+			}
+			request := a.ask("production", ask, func(r *Request) { r.Rollback = kind == Rollback })
+			f.syncAll()
+			for at := 1; ; at++ {
+				dir := filepath.Join(t.TempDir(), fmt.Sprint("killed-at-", at))
+				copyFolder(t, filepath.Dir(a.dir), filepath.Join(dir, "a"))
+				copyFolder(t, filepath.Dir(b.dir), filepath.Join(dir, "b"))
+				copyFolder(t, f.remote, filepath.Join(dir, "remote.git"))
+				trust := *f.trust
+				trust.Remote = filepath.Join(dir, "remote.git")
+				at1 := func() *scene {
+					return sceneOf(t, filepath.Join(dir, "a", filepath.Base(a.dir)), a.key, &trust)
+				}
+				other := sceneOf(t, filepath.Join(dir, "b", filepath.Base(b.dir)), b.key, &trust)
+				fake := a.target.clone()
+				passed, _ := untilIn(t, at1(), fake, at)
+				must(t, other.journal.Hold(t.Context(), Hold{Environment: "staging", Reason: fmt.Sprint("meanwhile ", at), By: "bob"}))
+				other.sync()
+				_, last := untilIn(t, at1(), fake, 0)
+				last.sync()
+				other.sync()
+				if x, y := last.view(), other.view(); x.at != y.at {
+					t.Errorf("killed at %d: not one ledger", at)
+				}
+				ev := last.view().Environment("production")
+				end := ev.Consumed[request]
+				serving := released(fake.stable)
+				if end == nil || (end.State == Succeeded) != (serving == digest(ask)) || kind == Rollback && end.State != Succeeded {
+					t.Errorf("killed at %d: %.19s serves, and the request ended as %+v", at, serving, end)
+				}
+				world := &stage{scene: last, target: fake}
+				world.sound(serving)
+				if t.Failed() {
+					t.Fatalf("commands: %v", fake.ops())
+				}
+				if passed < at {
+					return
+				}
+			}
+		})
+	}
+}

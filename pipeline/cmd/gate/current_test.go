@@ -19,7 +19,7 @@ func TestADaemonJudgesByThePoliciesAsTheyStand(t *testing.T) {
 	w.runs(promotion.CodePass, "--through", "production")
 	first := w.gate("--output", "json", "status", "production")
 	w.replace("policies/thresholds.yaml", "min_passed: {default: 1,", "min_passed: {default: 100000,")
-	w.append("app/store.go", "\n// another release\n")
+	w.append("app/store.go", "\nvar planted int\n\nfunc init() { planted++ }\n")
 	w.commit("ask for more tests")
 	if r := w.gate("run", "--through", "production"); r.code != promotion.CodeInconclusive && r.code != promotion.CodeFail {
 		t.Fatalf("want no pass\n%s", r)

@@ -13,6 +13,6 @@ func (s *session) mark(ctx context.Context) (github.Mark, error) {
 	if s.apart != nil || s.ledger.Remote() == "" {
 		return github.Mark{}, nil
 	}
-	seq, digest, err := s.ledger.Head(ctx)
-	return github.Mark{Seq: seq, Digest: digest}, err
+	m, err := s.ledger.Mark(ctx)
+	return github.Mark{Seq: m.Seq, Digest: m.Digest}, err
 }

@@ -9,10 +9,14 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/release"
+	"github.com/smartcloudops/gate/policies"
 )
 
 // Source is where releases can be had by digest.
@@ -67,16 +71,12 @@ func (s *session) rebuild(ctx context.Context, rec *promotion.ReleaseRecord) err
 	if rec.Dirty {
 		return fmt.Errorf("it was made with uncommitted changes on top of %.12s, and only the machine that made it has those", rec.Commit)
 	}
-	clone, err := s.source(ctx, rec.Commit)
-	if err != nil {
-		return err
-	}
 	work, err := os.MkdirTemp("", "gate-provide-")
 	if err != nil {
 		return fmt.Errorf("work folder: %w", err)
 	}
 	defer os.RemoveAll(work)
-	exported, err := release.Export(ctx, clone, rec.Commit, false, filepath.Join(work, "source"))
+	exported, err := s.exportOf(ctx, rec.Commit, filepath.Join(work, "source"))
 	if err != nil {
 		return err
 	}
@@ -99,44 +99,113 @@ func (s *session) rebuild(ctx context.Context, rec *promotion.ReleaseRecord) err
 	return nil
 }
 
-// source is a clone that has the commit: the user's, which is only read, or one
-// of gate's own beside it, into which it is fetched from the same origin.
-func (s *session) source(ctx context.Context, commit string) (*release.Clone, error) {
+// exportOf exports the commit out of a clone that has it: the user's, which is
+// only read, or gate's own beside it, into which it is fetched from the same
+// origin.
+func (s *session) exportOf(ctx context.Context, commit, dir string) (*release.Exported, error) {
 	_, err := s.clone.Resolve(ctx, commit)
-	if err == nil || !errors.Is(err, release.ErrNoCommit) {
-		return s.clone, err
+	if err == nil {
+		return release.Export(ctx, s.clone, commit, false, dir)
 	}
-	dir, oerr := s.besideClone(ctx)
-	if oerr != nil {
-		return nil, fmt.Errorf("%w; %w", err, oerr)
+	if !errors.Is(err, release.ErrNoCommit) {
+		return nil, err
 	}
-	if _, err := s.git(ctx, dir, "cat-file", "-e", commit+"^{commit}"); err != nil {
-		if err := s.fetchBeside(ctx, dir, commit); err != nil {
-			return nil, fmt.Errorf("fetch commit %.12s from the clone's origin: %w", commit, err)
+	var exported *release.Exported
+	err = s.beside(ctx, func(beside string) error {
+		if _, err := s.git(ctx, beside, "cat-file", "-e", commit+"^{commit}"); err != nil {
+			if err := s.fetchBeside(ctx, beside, commit); err != nil {
+				return fmt.Errorf("fetch commit %.12s from the clone's origin: %w", commit, err)
+			}
+		}
+		clone, err := s.openBeside(ctx, beside, commit)
+		if err != nil {
+			return err
+		}
+		exported, err = release.Export(ctx, clone, commit, false, dir)
+		return err
+	})
+	return exported, err
+}
+
+// originRef is where gate's own clone keeps a branch of the origin.
+func originRef(branch string) string { return "refs/remotes/origin/" + branch }
+
+// refresh brings the protected branch up to date in gate's own clone: a daemon's
+// clone is only read, and nobody pulls there.
+func (s *session) refresh(ctx context.Context) error {
+	name := s.trust().Protected
+	if name == "" {
+		return nil
+	}
+	return s.beside(ctx, func(dir string) error {
+		if err := s.fetchBeside(ctx, dir, "+refs/heads/"+name+":"+originRef(name)); err != nil {
+			return fmt.Errorf("fetch %s from the clone's origin: %w", name, err)
+		}
+		return nil
+	})
+}
+
+// refreshed looks for the commit on the protected branch as refresh has left it,
+// where the clone does not have it there.
+func (s *session) refreshed(ask func(context.Context, string) *policies.Branch) func(context.Context, string) *policies.Branch {
+	if ask == nil {
+		return nil
+	}
+	return func(ctx context.Context, commit string) *policies.Branch {
+		b := ask(ctx, commit)
+		if b == nil || b.Contains == "yes" {
+			return b
+		}
+		err := s.beside(ctx, func(dir string) error {
+			clone, err := s.openBeside(ctx, dir, originRef(b.Name))
+			if err != nil {
+				return err
+			}
+			on, err := clone.Contains(ctx, originRef(b.Name), commit)
+			if err == nil && on {
+				b.Contains = "yes"
+			} else if err == nil {
+				b.Contains = "no"
+			}
+			return err
+		})
+		if err != nil {
+			s.log.Warn("whether a commit is on the protected branch can't be told", "commit", commit, "error", err)
+		}
+		return b
+	}
+}
+
+// beside does something with gate's own clone of the same origin, of which there
+// is one for all daemons of the state directory.
+func (s *session) beside(ctx context.Context, do func(dir string) error) error {
+	lock, err := os.OpenFile(filepath.Join(s.state, "source.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("clone for sources: %w", err)
+	}
+	defer lock.Close()
+	for {
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("clone for sources: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the clone for sources: %w", context.Cause(ctx))
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	return s.openBeside(ctx, dir, commit)
-}
-
-// originHas says whether the commit is on the branch as the clone's origin has it
-// now, whatever the clone itself knows of that.
-func (s *session) originHas(ctx context.Context, branch, commit string) (bool, error) {
 	dir, err := s.besideClone(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
-	ref := "refs/remotes/origin/" + branch
-	if err := s.fetchBeside(ctx, dir, "+refs/heads/"+branch+":"+ref); err != nil {
-		return false, fmt.Errorf("fetch %s from the clone's origin: %w", branch, err)
-	}
-	clone, err := s.openBeside(ctx, dir, ref)
-	if err != nil {
-		return false, err
-	}
-	return clone.Contains(ctx, ref, commit)
+	return do(dir)
 }
 
-// besideClone is the folder of gate's own clone of the same origin.
+// besideClone makes it, if it is not there.
 func (s *session) besideClone(ctx context.Context) (dir string, err error) {
 	origin, err := s.git(ctx, s.clone.Root, "config", "--get", "remote.origin.url")
 	if err != nil || origin == "" {
@@ -157,7 +226,12 @@ func (s *session) besideClone(ctx context.Context) (dir string, err error) {
 	return dir, nil
 }
 
+// fetchPatience bounds a fetch of sources.
+const fetchPatience = 5 * time.Minute
+
 func (s *session) fetchBeside(ctx context.Context, dir, what string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, fetchPatience, fmt.Errorf("no end after %s", fetchPatience))
+	defer cancel()
 	_, err := s.git(ctx, dir, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", "origin", what)
 	return err
 }

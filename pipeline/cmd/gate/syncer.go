@@ -67,11 +67,23 @@ func (s *syncer) run(ctx context.Context) error {
 			}
 			if got.Fetched > 0 || len(got.Moved) > 0 {
 				s.moved()
+				s.pack(ctx)
 			}
 		}
 		if !pause(ctx, rest, nil) || !pause(ctx, s.every-rest, s.asked) {
 			return nil
 		}
+	}
+}
+
+// pack joins what fetches have left, now and then. Failing to is no harm.
+func (s *syncer) pack(ctx context.Context) {
+	n, err := s.journal.Ledger.Loose(ctx)
+	if err == nil && n >= ledger.PackAt {
+		err = s.journal.Ledger.Pack(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("the ledger is not packed", "error", err)
 	}
 }
 

@@ -32,7 +32,7 @@ func newTravels(t *testing.T, keys map[string]string) *travels {
 		tr.append("environments/"+e+".yaml", "thresholds:\n  load: {min_seconds: 3, min_users: 5, min_requests: 20, success: 0.9}\n  update: {min_requests: 50}\n")
 	}
 	tr.usePorts()
-	trust := "remote: " + tr.hub + "\nkeys:\n"
+	trust := "remote: " + tr.hub + "\nprotected: main\nkeys:\n"
 	for _, name := range sortedNames(keys) {
 		key, _, err := ledger.LoadOrCreateKey(filepath.Join(tr.stateOf(name), "keys", "ed25519"))
 		if err != nil {
