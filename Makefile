@@ -29,8 +29,9 @@ test: build ## Run every check of the code and every test, slow drills included
 	go vet ./...
 	@# What measures under load comes last and alone: other tests would disturb it.
 	bin=$$($(GATE) doctor --postgres) && export GATE_POSTGRES_BIN=$$bin && \
+	go -C pipeline/dagger vet ./... && go -C pipeline/dagger test ./... && \
 	go test -timeout 20m $$(go list ./... | grep -v '/pipeline/cmd/gate$$') && \
-	go test -timeout 20m ./pipeline/cmd/gate
+	go test -timeout 40m ./pipeline/cmd/gate
 
 .PHONY: test-short
 test-short: ## Run the tests without the slow drills
