@@ -61,6 +61,14 @@ func readApart(state string) (*apart, error) {
 	return &a, nil
 }
 
+func (a *apart) write(state string) error {
+	b, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(state, apartName), b, 0o600)
+}
+
 // makeApart makes a state directory that is apart. done stops what runs in it
 // and removes it.
 func (g *Globals) makeApart(ctx context.Context, a ApartFlags) (at *Globals, done func() error, err error) {
@@ -71,12 +79,9 @@ func (g *Globals) makeApart(ctx context.Context, a ApartFlags) (at *Globals, don
 		return nil, nil, fmt.Errorf("state directory: %w", err)
 	}
 	done = func() error { return leaveApart(dir) }
-	b, err := json.Marshal(apart{Base: a.Base})
+	err = os.Chmod(dir, 0o711)
 	if err == nil {
-		err = os.Chmod(dir, 0o711)
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, apartName), b, 0o600)
+		err = (&apart{Base: a.Base}).write(dir)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("state directory: %w", err), done())

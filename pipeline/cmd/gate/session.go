@@ -71,6 +71,11 @@ func (g *Globals) open(ctx context.Context, named ...string) (*session, error) {
 			return nil, err
 		}
 		over = s.base.Policies
+		// Whoever opens it next gets the same commit, wherever a branch has moved.
+		s.apart.Base = s.base.Commit
+		if err := s.apart.write(s.state); err != nil {
+			return nil, err
+		}
 	}
 	p, err := policies.New(ctx, over)
 	if err != nil {
