@@ -24,7 +24,7 @@ down: build ## Stop what make run has left running; data and ledger stay
 	$(GATE) down staging
 
 .PHONY: test
-test: build ## Run every check of the code and every test, slow drills included
+test: build ## Run every check of the code and every test but the drills
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'make: not gofmt-ed:' $$(gofmt -l $$(git ls-files '*.go')) >&2; exit 1; }
 	go vet ./...
 	@# What measures under load comes last and alone: other tests would disturb it.
@@ -32,6 +32,14 @@ test: build ## Run every check of the code and every test, slow drills included
 	go -C pipeline/dagger vet ./... && go -C pipeline/dagger test ./... && \
 	go test -timeout 20m $$(go list ./... | grep -v '/pipeline/cmd/gate$$') && \
 	go test -timeout 40m ./pipeline/cmd/gate
+
+.PHONY: drills
+drills: build ## Rehearse with GitHub's workflows, several machines and hostile changes (many minutes; CI does)
+	bin=$$($(GATE) doctor --postgres) && export GATE_POSTGRES_BIN=$$bin && \
+	GATE_DRILLS=1 go test -timeout 40m -run '$(DRILLS)' ./pipeline/cmd/gate
+
+# What calls drill(t).
+DRILLS := ^(TestApartTakes|TestABaseJudges|TestHostile|TestOwners|TestADaemonJudges|TestTheLedgerTravels|TestInitAndRun|TestRehearsal)
 
 .PHONY: test-short
 test-short: ## Run the tests without the slow drills

@@ -84,9 +84,7 @@ func TestApartMeasuresForSomebodyElseToSign(t *testing.T) {
 }
 
 func TestApartTakesEvidenceOfTheSameCall(t *testing.T) {
-	if testing.Short() {
-		t.Skip("deploys")
-	}
+	drill(t)
 	t.Parallel()
 	w := newWorld(t)
 	first := filepath.Join(w.root, "first")
@@ -100,9 +98,7 @@ func TestApartTakesEvidenceOfTheSameCall(t *testing.T) {
 }
 
 func TestABaseJudgesWhatAChangeDoes(t *testing.T) {
-	if testing.Short() {
-		t.Skip("measures commits")
-	}
+	drill(t)
 	t.Parallel()
 	w := newWorld(t)
 	judged := func(code int, criterion string, verdict policies.Verdict) policies.Criterion {

@@ -11,9 +11,7 @@ import (
 // TestADaemonJudgesByThePoliciesAsTheyStand: one that was started under weaker
 // policies must not go on by them.
 func TestADaemonJudgesByThePoliciesAsTheyStand(t *testing.T) {
-	if testing.Short() {
-		t.Skip("promotes")
-	}
+	drill(t)
 	t.Parallel()
 	w := newWorld(t)
 	w.runs(promotion.CodePass, "--through", "production")

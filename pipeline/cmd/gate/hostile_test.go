@@ -199,9 +199,7 @@ func (h *hub) seen(p proposal) githubtest.Check {
 }
 
 func TestHostilePullRequests(t *testing.T) {
-	if testing.Short() {
-		t.Skip("measures a commit and publishes many")
-	}
+	drill(t)
 	t.Parallel()
 	h := newHub(t)
 
@@ -391,9 +389,7 @@ func (h *hub) spoil(file string, b []byte) {
 }
 
 func TestOwnersApprovalLetsAnOwnedChangeIn(t *testing.T) {
-	if testing.Short() {
-		t.Skip("measures a commit and publishes it")
-	}
+	drill(t)
 	t.Parallel()
 	h := newHub(t)
 	p := h.open("owned", func() { h.append("policies/README.md", "\nbetter\n") })
@@ -416,7 +412,7 @@ func TestOwnersApprovalLetsAnOwnedChangeIn(t *testing.T) {
 
 func TestACommentRacesAForcePush(t *testing.T) {
 	if testing.Short() {
-		t.Skip("publishes")
+		t.Skip("measures")
 	}
 	t.Parallel()
 	h := newHub(t)
@@ -436,7 +432,7 @@ func TestACommentRacesAForcePush(t *testing.T) {
 
 func TestTestsOfAChangeSeeNoSecret(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs tests")
+		t.Skip("measures")
 	}
 	t.Parallel()
 	w := newWorld(t)

@@ -161,9 +161,7 @@ func TestInitPlaces(t *testing.T) {
 // TestInitAndRun takes a service to staging that was declared by init alone.
 // The measurements are made short, and the ports free ones.
 func TestInitAndRun(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED under -short: a whole run of the pipeline")
-	}
+	drill(t)
 	w := undeclared(t)
 	w.want(promotion.CodePass, "init")
 	w.replace("environments/app.yaml", "users: 50", "users: 10", "think: 1s", "think: 50ms", "warmup: 10s", "warmup: 1s", "closed: 60s", "closed: 4s", "open: 60s", "open: 4s")

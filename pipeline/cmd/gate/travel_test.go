@@ -138,9 +138,7 @@ func (tr *travels) show(what string) string {
 // TestTheLedgerTravels: one machine measures, another one executes production
 // from what it pulls, and a laptop asks for it.
 func TestTheLedgerTravels(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED under -short: a whole run of the pipeline, and a production on another machine")
-	}
+	drill(t)
 	tr := newTravels(t, map[string]string{
 		"ci": "measure, decide, promote, daemon", "laptop": "promote", "production": "measure, decide, daemon",
 	})
