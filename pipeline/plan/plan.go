@@ -39,10 +39,7 @@ func environment(ctx context.Context, c Clone, v *promotion.View, next *promotio
 		now = &promotion.ReleaseRecord{Declarations: &environments.Declarations{App: &environments.App{}}}
 	}
 	out.Now, out.NowCommit = now.Release, now.Commit
-	was := now.Declarations.Environment(e.Name)
-	if was == nil {
-		was = &environments.Environment{}
-	} else {
+	if was := now.Declarations.Environment(e.Name); was != nil {
 		out.Changes = append(changes("app", now.Declarations.App, next.Declarations.App), changes("", was, e)...)
 	}
 	var err error
