@@ -14,7 +14,8 @@ import (
 
 // Touched are the files that head has changed, added or removed since it parted
 // from base, sorted; of a moved file both names. Paths are relative to the
-// repository. Without a commit in common everything that differs is touched.
+// repository. Without a commit in common, or with several of which none is before
+// another, everything that differs from base is touched.
 //
 // Errors: ErrNoCommit.
 func (c *Clone) Touched(ctx context.Context, base, head string) ([]string, error) {
@@ -26,12 +27,13 @@ func (c *Clone) Touched(ctx context.Context, base, head string) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	if parted, err := c.git.line(ctx, "merge-base", from, to); err == nil && objectID.MatchString(parted) {
+	if parted, err := c.git.line(ctx, "merge-base", "--all", from, to); err == nil && objectID.MatchString(parted) {
 		from = parted
-	} else if code(err) != 1 {
+	} else if err != nil && code(err) != 1 {
 		return nil, fmt.Errorf("changes of %.12s since %.12s: %w", head, base, err)
 	}
-	b, err := c.git.output(ctx, "diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", from, to, "--")
+	// What .gitmodules says is to be ignored is the change's own word.
+	b, err := c.git.output(ctx, "diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", "--ignore-submodules=none", from, to, "--")
 	if err != nil {
 		return nil, fmt.Errorf("changes of %.12s since %.12s: %w", head, base, err)
 	}
@@ -132,7 +134,8 @@ func (c *Clone) SameFiles(ctx context.Context, a, b string, paths []string) (boo
 	return true, nil
 }
 
-// Ancestors are rev and the commits before it along first parents, at most n.
+// Ancestors are rev and the commits before it along first parents, at most n. In
+// a shallow clone that lacks some of them the error says so.
 //
 // Errors: ErrNoCommit.
 func (c *Clone) Ancestors(ctx context.Context, rev string, n int) ([]string, error) {
@@ -140,9 +143,15 @@ func (c *Clone) Ancestors(ctx context.Context, rev string, n int) ([]string, err
 	if err != nil {
 		return nil, err
 	}
-	b, err := c.git.output(ctx, "rev-list", "--first-parent", fmt.Sprintf("--max-count=%d", n), id)
+	b, err := c.git.output(ctx, "rev-list", "--first-parent", fmt.Sprintf("--max-count=%d", max(n, 0)), id, "--")
 	if err != nil {
 		return nil, fmt.Errorf("history of %.12s: %w", id, err)
 	}
-	return strings.Fields(string(b)), nil
+	found := strings.Fields(string(b))
+	if len(found) < n {
+		if shallow, err := c.git.line(ctx, "rev-parse", "--is-shallow-repository"); err != nil || shallow != "false" {
+			return nil, fmt.Errorf("history of %.12s: the clone is shallow: git fetch --unshallow", id)
+		}
+	}
+	return found, nil
 }

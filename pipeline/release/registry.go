@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -34,6 +36,9 @@ type Registry struct {
 //
 // Errors: ErrNoRelease, ErrCorrupt, ErrRegistry.
 func (r Registry) Push(ctx context.Context, s *Store, digest, tag string) error {
+	if tag != "" && !tagName.MatchString(tag) {
+		return fmt.Errorf("%.100q is not a tag: letters, digits, _ . and -, as v1.2", tag)
+	}
 	img, err := s.Get(digest)
 	if err != nil {
 		return err
@@ -74,23 +79,36 @@ func (r Registry) Pull(ctx context.Context, s *Store, digest string) error {
 	if err != nil {
 		return r.failed("pull "+digest, err)
 	}
-	got, err := s.Put(ctx, img)
-	if err != nil {
-		return fmt.Errorf("registry %s: %w", r.Repository, err)
-	}
-	if got != digest {
+	// A list of images has the digest that was asked for, and the image that is
+	// taken out of it another one: that must not get into the store.
+	if got, err := img.Digest(); err != nil {
+		return r.failed("pull "+digest, err)
+	} else if got.String() != digest {
 		return fmt.Errorf("%w %s: asked for release %s, and got %s", ErrRegistry, r.Repository, digest, got)
+	}
+	if _, err := s.Put(ctx, img); err != nil {
+		return fmt.Errorf("%w %s: %w", ErrRegistry, r.Repository, err)
 	}
 	return nil
 }
+
+// The library is more lenient: it takes a scheme for a host, and a tag for
+// something that may be passed over.
+var (
+	repositoryName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+$`)
+	tagName        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+	errorCode      = regexp.MustCompile(`^[A-Z][A-Z_]{2,39}$`)
+)
 
 func (r Registry) reference(digest string) (name.Digest, error) {
 	if h, err := v1.NewHash(digest); err != nil || plain(h) != nil {
 		return name.Digest{}, fmt.Errorf("%q is not the digest of a release (sha256:…)", digest)
 	}
 	ref, err := name.NewDigest(r.Repository+"@"+digest, name.StrictValidation)
-	if err != nil {
-		return ref, fmt.Errorf("registry %q: write host/path, as registry.example.com/team/app: %w", r.Repository, err)
+	if err != nil || !repositoryName.MatchString(r.Repository) {
+		// What stands before an @ may be a password.
+		shown := r.Repository[strings.LastIndex(r.Repository, "@")+1:]
+		return ref, fmt.Errorf("registry %.100q: write host/path without scheme, user, tag or digest, as registry.example.com/team/app", shown)
 	}
 	return ref, nil
 }
@@ -103,8 +121,13 @@ func (r Registry) options(ctx context.Context) []remote.Option {
 	return append(o, remote.WithAuth(&authn.Basic{Username: r.User, Password: r.Password}))
 }
 
-// failed says what to do where the registry's answer tells.
+// failed says what to do where the registry's answer tells. Of the answer only
+// its status and codes are repeated: the rest may be long, and hold anything,
+// the credentials that it was sent among them.
 func (r Registry) failed(what string, err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		return fmt.Errorf("%w %s: %s: %w", ErrRegistry, r.Repository, what, err)
+	}
 	next := "see that it is reachable"
 	if t, ok := errors.AsType[*transport.Error](err); ok {
 		switch t.StatusCode {
@@ -113,6 +136,13 @@ func (r Registry) failed(what string, err error) error {
 		case http.StatusNotFound:
 			next = "see that it is there: gate publish pushes it"
 		}
+		answer := fmt.Sprintf("it answers %d %s", t.StatusCode, http.StatusText(t.StatusCode))
+		for _, d := range t.Errors[:min(len(t.Errors), 5)] {
+			if code := string(d.Code); errorCode.MatchString(code) && code != r.Password {
+				answer += " " + code
+			}
+		}
+		err = errors.New(answer)
 	}
 	return fmt.Errorf("%w %s: %s: %w: %s", ErrRegistry, r.Repository, what, err, next)
 }

@@ -232,12 +232,17 @@ func (s *state) steps(known string, path []*environments.Environment) []step {
 		if known != "" || begun != "build" {
 			needs = []string{begun}
 		}
-		for _, e := range path {
+		places := path
+		if s.opts.Apart != nil && c.Scope == checks.OfEnvironment {
+			// Whoever signs it promotes further than this run goes.
+			places = s.decl.Environments
+		}
+		for _, e := range places {
 			if c.Scope != checks.OfEnvironment && e != first {
 				continue
 			}
 			name := "check " + c.Name
-			if c.Scope == checks.OfEnvironment && len(path) > 1 {
+			if c.Scope == checks.OfEnvironment && len(places) > 1 {
 				name += " " + e.Name
 			}
 			steps = append(steps, s.check(c, e, name, needs))

@@ -79,6 +79,10 @@ func (x *executor) spawn(ctx context.Context, takeOver bool) error {
 	if takeOver {
 		args = append(args, "--take-over")
 	}
+	if x.apart != nil {
+		// On its copy of the ledger, the environment is its own.
+		args = append(args, "--claim")
+	}
 	cmd := exec.Command(self, args...)
 	cmd.Env = append(cmd.Environ(), "GATE_STATE="+x.state, "GATE_CACHE="+x.cache)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", log, log

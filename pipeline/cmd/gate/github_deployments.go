@@ -83,7 +83,8 @@ func (c *GithubDeploymentsCmd) show(ctx context.Context, s *session, client *git
 		return false, err
 	}
 	for _, r := range pending {
-		if r.Err == nil {
+		// The one under way is not consumed before its end.
+		if r.Err == nil && (ev.Active == nil || ev.Active.Request != r.ID) {
 			history = append(history[:len(history):len(history)], promotion.Transition{Request: r.ID, Commit: r.Commit, Release: r.Release, By: r.By})
 		}
 	}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,8 +13,6 @@ import (
 	"github.com/smartcloudops/gate/pipeline/github/githubtest"
 	"github.com/smartcloudops/gate/pipeline/github/githubtest/runner"
 	"github.com/smartcloudops/gate/pipeline/ledger"
-	"github.com/smartcloudops/gate/pipeline/promotion"
-	"github.com/smartcloudops/gate/pipeline/report"
 )
 
 // rehearsal is a world with a GitHub: a bare repository, its API, workflows as
@@ -28,9 +24,10 @@ type rehearsal struct {
 	bare    string
 	began   time.Time
 	keys    map[string]string // private keys (PEM), by whose
+	pull    int               // the newest proposal
 
-	first, second edition           // the second one answers wrongly in production alone
-	machines      map[string]*world // by the environment that it serves
+	first, second edition          // the second one answers wrongly in production alone
+	hosts         map[string]*host // by the environment that they serve
 }
 
 // edition is a release on its way.
@@ -46,13 +43,11 @@ const (
 // its declarations made fast, and nothing of which has run yet.
 func newRehearsal(t *testing.T) *rehearsal {
 	t.Helper()
-	r := &rehearsal{world: emptyWorld(t), began: time.Now(), keys: map[string]string{}, machines: map[string]*world{}}
+	r := &rehearsal{world: emptyWorld(t), began: time.Now(), keys: map[string]string{}, hosts: map[string]*host{}}
 	r.bare = filepath.Join(r.root, "hub.git")
 	r.copyTree("testdata/foreign")
-	r.replace("environments/app.yaml", "think: 100ms", "think: 20ms", "closed: 3s", "closed: 4s", "open: 2s", "open: 4s",
-		"    PG_DSN: ${DATABASE_URL}\n  ready", "    PG_DSN: ${DATABASE_URL}\n    ENVIRONMENT: ${ENVIRONMENT}\n  ready")
 	for _, e := range []string{"staging", "production"} {
-		r.append("environments/"+e+".yaml", "thresholds:\n  load: {min_seconds: 3, min_users: 5, min_requests: 100, success: 0.95}\n  update: {min_requests: 100}\n")
+		r.append("environments/"+e+".yaml", "thresholds:\n  load: {min_seconds: 2, min_users: 5, min_requests: 20, success: 0.8}\n  update: {min_requests: 100}\n")
 	}
 	r.usePorts()
 	trust := fmt.Sprintf("remote: %s\nprotected: main\nmachines: [%s]\nkeys:\n", r.bare, checks.Machine())
@@ -107,7 +102,7 @@ func (r *rehearsal) start() {
 	}
 	sign := func(name string) map[string]string { return map[string]string{"GATE_SIGNING_KEY": r.keys[name]} }
 	r.actions = runner.New(t, runner.Options{
-		GitHub: r.hub, Repository: project, Git: r.bare, Root: root, Bypass: []string{"admin"}, Slots: 3, Limit: 4 * time.Minute,
+		GitHub: r.hub, Repository: project, Git: r.bare, Root: root, Slots: 3, Limit: 4 * time.Minute,
 		Vars: map[string]string{"GATE_APP_ID": fmt.Sprint(githubtest.AppID)},
 		Gate: runner.Gate{Binary: gateBinary, Version: version1},
 		Environments: map[string]runner.Environment{
@@ -121,6 +116,9 @@ func (r *rehearsal) start() {
 		Machine: r.machine,
 	})
 	r.env = append(r.env, r.actions.Credentials("dev")...)
+	r.hub.SetRole("dev", "write")
+	r.hub.SetRole("lead", "admin")
+	r.hub.SetRole("passer-by", "read")
 }
 
 // machine is what a job has beside what GitHub gives it: on a machine of its own,
@@ -146,90 +144,6 @@ func (r *rehearsal) machine(dir string) []string {
 		}
 	}
 	return out
-}
-
-// server is a machine that serves an environment: a clone of its own, a state
-// directory of its own, and an account at GitHub.
-func (r *rehearsal) server(environment string) *world {
-	r.t.Helper()
-	name := environment + "-machine"
-	w := *r.world
-	w.clone, w.state = filepath.Join(r.root, name, "clone"), filepath.Join(r.root, name)
-	w.env = nil
-	for _, kv := range r.env {
-		if !strings.HasPrefix(kv, "GATE_STATE=") && !strings.HasPrefix(kv, "GIT_ASKPASS=") {
-			w.env = append(w.env, kv)
-		}
-	}
-	w.env = append(append(w.env, "GATE_STATE="+w.state), r.actions.Credentials(name)...)
-	return &w
-}
-
-// daemon starts that of an environment on its machine.
-func (r *rehearsal) daemon(environment string) {
-	r.t.Helper()
-	w := r.server(environment)
-	r.machines[environment] = w
-	r.git("clone", "-q", r.bare, w.clone)
-	cmd := w.command(context.Background(), w.clone, "serve", environment)
-	log, err := os.Create(filepath.Join(w.state, "serve.log"))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer log.Close()
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	r.t.Cleanup(func() {
-		w.gate("down", environment)
-		if err := cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			r.t.Error(err)
-		}
-		<-ended
-		if r.t.Failed() {
-			b, _ := os.ReadFile(log.Name())
-			r.t.Logf("end of the log of %s:\n%s", environment, b[max(0, len(b)-6000):])
-		}
-	})
-	r.eventually(time.Minute, "the daemon of "+environment+" answers", func() bool {
-		select {
-		case err := <-ended:
-			ended <- err
-			b, _ := os.ReadFile(log.Name())
-			r.t.Fatalf("gate serve %s ended: %v\n%s", environment, err, b)
-		default:
-		}
-		return w.answers(environment)
-	})
-}
-
-// look is what gate status says on the machine that serves the environment.
-func (r *rehearsal) look(environment string) report.Environment {
-	r.t.Helper()
-	got := r.machines[environment].want(promotion.CodePass, "status", environment, "--output", "json")
-	all := parsed[[]report.Environment](r.t, got)
-	if len(all) != 1 {
-		r.t.Fatalf("status of %s:\n%s", environment, got)
-	}
-	return all[0]
-}
-
-// settled waits until the release serves and nothing is under way.
-func (r *rehearsal) settled(environment string, want edition) {
-	r.t.Helper()
-	var e report.Environment
-	defer func() {
-		if r.t.Failed() {
-			r.t.Logf("%s: %+v", environment, e)
-		}
-	}()
-	r.eventually(time.Minute, environment+" serves "+want.digest, func() bool {
-		e = r.look(environment)
-		return e.Actual != nil && e.Actual.Stable == want.digest && e.Actual.Canary == "" && e.Active == nil
-	})
 }
 
 // by starts a workflow by hand and waits until nothing is under way.

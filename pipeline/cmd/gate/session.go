@@ -282,6 +282,9 @@ func (s *session) pipeline(tell func(run.Event)) (p *run.Pipeline, done func(), 
 
 // by names who asks, for people: it proves nothing.
 func (s *session) by() string {
+	if actor := s.Getenv("GITHUB_ACTOR"); actor != "" && s.Getenv("GITHUB_ACTIONS") == "true" {
+		return actor + " by a workflow"
+	}
 	name := "somebody"
 	if u, err := user.Current(); err == nil {
 		name = u.Username

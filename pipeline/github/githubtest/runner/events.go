@@ -98,10 +98,10 @@ func (w *workflow) inputs(payload object) (object, error) {
 
 // pushed is what happens after a push.
 func (r *Runner) pushed(ref, before, after string, by pusher) {
-	branch, isBranch := strings.CutPrefix(ref, "refs/heads/")
-	if !isBranch || strings.Trim(after, "0") == "" {
+	if strings.Trim(after, "0") == "" || !strings.HasPrefix(ref, "refs/heads/") && !strings.HasPrefix(ref, "refs/tags/") {
 		return
 	}
+	branch := refName(ref)
 	on := occasion{
 		event: "push", sha: after, ref: ref, headSHA: after, headBranch: branch, actor: by.login, title: r.subject(after), secrets: true,
 		payload: object{"ref": ref, "before": before, "after": after, "repository": r.repositoryObject(), "sender": person(by.login)},
@@ -110,7 +110,7 @@ func (r *Runner) pushed(ref, before, after string, by pusher) {
 	r.mu.Lock()
 	var moved []*pull
 	for _, p := range r.pulls {
-		if p.open && p.branch == branch {
+		if p.open && ref == "refs/heads/"+p.branch {
 			moved = append(moved, p)
 		}
 	}
