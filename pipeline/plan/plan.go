@@ -35,6 +35,10 @@ func environment(ctx context.Context, c Clone, v *promotion.View, next *promotio
 		out.Held = ev.Hold.Reason
 	}
 	now := v.Releases[ev.Desired]
+	if now == nil && ev.Desired != "" {
+		out.Problem = fmt.Sprintf("what it serves now is not known: the ledger has no release record %.19s that counts: gate doctor", ev.Desired)
+		return out
+	}
 	if now == nil {
 		now = &promotion.ReleaseRecord{Declarations: &environments.Declarations{App: &environments.App{}}}
 	}
@@ -50,22 +54,27 @@ func environment(ctx context.Context, c Clone, v *promotion.View, next *promotio
 }
 
 // migrations are the files that next has and now has not. One that has been
-// carried out already must stay as it is.
+// carried out already must stay as it is, whether next still declares it or not.
 func migrations(ctx context.Context, c Clone, now, next *promotion.ReleaseRecord) ([]report.PlanMigration, error) {
-	m := next.Declarations.App.Migrate
-	if m == nil {
+	var files []string
+	if m := next.Declarations.App.Migrate; m != nil {
+		if files = m.Files; len(files) == 0 {
+			return nil, fmt.Errorf("which migrations it brings is not known: list their files in environments/app.yaml, migrate.files")
+		}
+	}
+	if a := now.Declarations.App; a != nil && a.Migrate != nil {
+		files = slices.Concat(files, a.Migrate.Files)
+	}
+	if len(files) == 0 {
 		return nil, nil
 	}
-	if len(m.Files) == 0 {
-		return nil, fmt.Errorf("which migrations it brings is not known: list their files in environments/app.yaml, migrate.files")
-	}
-	have, err := c.Files(ctx, next.Commit, m.Files)
+	have, err := c.Files(ctx, next.Commit, files)
 	if err != nil {
 		return nil, fmt.Errorf("migrations of commit %.12s: %w", next.Commit, err)
 	}
 	had := map[string]string{}
 	if now.Commit != "" {
-		if had, err = c.Files(ctx, now.Commit, m.Files); err != nil {
+		if had, err = c.Files(ctx, now.Commit, files); err != nil {
 			return nil, fmt.Errorf("migrations of commit %.12s, which serves now: %w", now.Commit, err)
 		}
 	}

@@ -1,9 +1,11 @@
 package promotion
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/smartcloudops/gate/checks"
@@ -43,16 +45,22 @@ func (j *Judge) Thresholds(e *environments.Environment) (map[string]map[string]a
 }
 
 // on is in as the check would have been measured: on the first class of machine
-// that has any evidence of it.
-func (j *Judge) on(v *View, c checks.Check, in checks.Input) checks.Input {
+// that has evidence of it that counts, or else any. What does not count must not
+// hide what does.
+func (j *Judge) on(v *View, c checks.Check, in checks.Input, stage policies.Stage) checks.Input {
+	tried := ""
 	for _, m := range j.Machines {
 		in.Machine = m
-		if len(v.Evidence(c.Key(in))) > 0 {
+		runs := v.Evidence(c.Key(in))
+		if slices.ContainsFunc(runs, func(s Signed) bool { return j.counts(s, stage) }) {
 			return in
+		}
+		if len(runs) > 0 {
+			tried = cmp.Or(tried, m)
 		}
 	}
 	if len(j.Machines) > 0 {
-		in.Machine = j.Machines[0]
+		in.Machine = cmp.Or(tried, j.Machines[0])
 	}
 	return in
 }
@@ -112,7 +120,7 @@ func (j *Judge) Records(v *View, c checks.Check, in checks.Input, stage policies
 		r := j.record(s, now)
 		// Only what counts is pooled: a run by a stranger must not be able to
 		// dilute, nor to spoil, what trusted keys have measured.
-		if !r.Trusted || s.Evidence.Status != checks.Completed || !vouched(s.Evidence.Trust, stage) {
+		if !j.counts(s, stage) {
 			records = append(records, r)
 			continue
 		}
@@ -141,6 +149,15 @@ func (j *Judge) Records(v *View, c checks.Check, in checks.Input, stage policies
 	return append(records, *pooled), nil
 }
 
+// counts says whether the run completed, and was made and signed by who may.
+func (j *Judge) counts(s Signed, stage policies.Stage) bool {
+	return s.Evidence.Status == checks.Completed && vouched(s.Evidence.Trust, stage) && j.trusts(s)
+}
+
+func (j *Judge) trusts(s Signed) bool {
+	return s.Trusted && j.Trusted(s.Signers, "measure", s.Evidence.Environment)
+}
+
 // vouched says whether what measured may vouch at the stage, as the policies do.
 func vouched(t checks.Trust, stage policies.Stage) bool {
 	return t == checks.TrustBase || t == checks.TrustChange && stage == policies.Proposal
@@ -159,7 +176,7 @@ func (j *Judge) record(s Signed, now time.Time) policies.Record {
 		Status:      string(e.Status),
 		Reason:      e.Reason,
 		Trust:       string(e.Trust),
-		Trusted:     s.Trusted && j.Trusted(s.Signers, "measure", e.Environment),
+		Trusted:     j.trusts(s),
 		Runs:        1,
 		Finished:    e.Finished,
 		AgeSeconds:  now.Sub(e.Finished).Seconds(),
@@ -198,7 +215,9 @@ func (j *Judge) Decide(ctx context.Context, v *View, r *ReleaseRecord, environme
 		input.Change = j.Change
 	}
 	if j.Branch != nil {
-		input.Branch = j.Branch(ctx, r.Commit)
+		if input.Branch = j.Branch(ctx, r.Commit); input.Branch == nil {
+			input.Branch = &policies.Branch{Contains: "unknown"}
+		}
 	}
 	for _, c := range j.Checks {
 		at := in
@@ -207,7 +226,7 @@ func (j *Judge) Decide(ctx context.Context, v *View, r *ReleaseRecord, environme
 			// what it serves.
 			at.Environment = own
 		}
-		at = j.on(v, c, at)
+		at = j.on(v, c, at, stage)
 		e := policies.Expected{
 			Version: c.Version,
 			Scope:   string(c.Scope),
@@ -241,7 +260,9 @@ func (j *Judge) Compare(ctx context.Context, r *ReleaseRecord, environment strin
 	if thresholds["canary"] == nil {
 		thresholds["canary"] = map[string]any{}
 	}
-	thresholds["canary"]["min_samples"] = own.Promotion.Canary.MinSamples
+	if j.Base == nil {
+		thresholds["canary"]["min_samples"] = own.Promotion.Canary.MinSamples
+	}
 	payload, err := json.Marshal(arms)
 	if err != nil {
 		return DecisionRecord{}, fmt.Errorf("figures of the canary: %w", err)

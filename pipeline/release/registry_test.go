@@ -113,8 +113,7 @@ func TestRegistryKeepsTheDigest(t *testing.T) {
 	line(t, "pushed with an odd tag", r.Pull(t.Context(), to, c), "gate publish")
 
 	// A list of images is no release, even if the one for this machine is.
-	to = newStore(t)
-	index := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: mustImage(t, 1)})
+	to, index := newStore(t), mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: mustImage(t, 1)})
 	list, err1 := index.Digest()
 	image, err2 := empty.Image.Digest()
 	if err := errors.Join(err1, err2, remote.WriteIndex(repository.Digest(list.String()), index), remote.Write(repository.Digest(image.String()), empty.Image)); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/smartcloudops/gate/pipeline/claim"
@@ -49,8 +50,8 @@ type apart struct {
 // readApart is nil for a state directory that is not apart.
 func readApart(state string) (*apart, error) {
 	b, err := os.ReadFile(filepath.Join(state, apartName))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, nil // a state directory that is none is complained of where it is made
 	} else if err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}

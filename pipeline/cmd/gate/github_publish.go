@@ -179,13 +179,17 @@ func (s *session) sameOwned(ctx context.Context, a, b string) (bool, error) {
 	if err := s.clone.Fetch(ctx, a); err != nil {
 		return false, err
 	}
-	one, err := s.base.change(ctx, s.clone, a)
-	if err != nil {
-		return false, err
-	}
 	var paths []string
-	for _, o := range append(one.Owned, s.judge.Change.Owned...) {
-		paths = append(paths, o.Path)
+	for _, head := range []string{a, b} {
+		touched, err := s.clone.Touched(ctx, s.base.Commit, head)
+		if err != nil {
+			return false, err
+		}
+		for _, path := range touched {
+			if s.trust().OwnedKind(path) != "" {
+				paths = append(paths, path)
+			}
+		}
 	}
 	return s.clone.SameFiles(ctx, a, b, paths)
 }
