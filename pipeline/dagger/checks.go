@@ -285,6 +285,10 @@ func merge(ctx context.Context, all []*Evidence) (*dagger.Directory, error) {
 		out = out.WithDirectory("evidence", e.Directory.Directory("evidence"))
 	}
 	claim["started"], claim["finished"] = began, ended
+	return withClaim(out, claim)
+}
+
+func withClaim(out *dagger.Directory, claim map[string]any) (*dagger.Directory, error) {
 	b, err := json.MarshalIndent(claim, "", "  ")
 	if err != nil {
 		return nil, err

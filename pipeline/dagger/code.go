@@ -12,11 +12,7 @@ import (
 //
 // +check
 func (m *Gate) Lint(ctx context.Context) (string, error) {
-	own, err := ownSource()
-	if err != nil {
-		return "", err
-	}
-	tools := own.Directory("tools")
+	tools := m.Own.Directory("tools")
 	linter := m.modules(tools).
 		WithMountedDirectory("/work/tools", tools).
 		WithWorkdir("/work/tools").
@@ -39,23 +35,14 @@ func (m *Gate) Lint(ctx context.Context) (string, error) {
 //
 // +check
 func (m *Gate) Policies(ctx context.Context) (string, error) {
-	own, err := ownSource()
-	if err != nil {
-		return "", err
-	}
-	tested, err := m.modules(own).
-		WithMountedDirectory("/work/gate", own).
+	tested, err := m.modules(m.Own).
+		WithMountedDirectory("/work/gate", m.Own).
 		WithWorkdir("/work/gate").
 		WithExec([]string{"go", "test", "./policies/..."}).
 		Stdout(ctx)
 	if err != nil {
 		return "", err
 	}
-	on, err := m.clean(ctx)
-	if err != nil {
-		return "", err
-	}
-	// Whatever opens a ledger compiles the policies with what is laid over them.
-	laid, err := on.WithExec([]string{"gate", "status"}).Stdout(ctx)
+	laid, err := m.clean().WithExec([]string{"gate", "env", "validate"}).Stdout(ctx)
 	return tested + laid, err
 }

@@ -58,6 +58,7 @@ func convertSlice[I any, O any](in []I, f func(I) O) []O {
 func (r Gate) MarshalJSON() ([]byte, error) {
 	var concrete struct {
 		Source      *dagger.Directory
+		Own         *dagger.Directory
 		Environment string
 		Base        *dagger.Container
 		Database    *dagger.Container
@@ -65,6 +66,7 @@ func (r Gate) MarshalJSON() ([]byte, error) {
 		Goproxy     string
 	}
 	concrete.Source = r.Source
+	concrete.Own = r.Own
 	concrete.Environment = r.Environment
 	concrete.Base = r.Base
 	concrete.Database = r.Database
@@ -76,6 +78,7 @@ func (r Gate) MarshalJSON() ([]byte, error) {
 func (r *Gate) UnmarshalJSON(bs []byte) error {
 	var concrete struct {
 		Source      *dagger.Directory
+		Own         *dagger.Directory
 		Environment string
 		Base        *dagger.Container
 		Database    *dagger.Container
@@ -87,6 +90,7 @@ func (r *Gate) UnmarshalJSON(bs []byte) error {
 		return err
 	}
 	r.Source = concrete.Source
+	r.Own = concrete.Own
 	r.Environment = concrete.Environment
 	r.Base = concrete.Base
 	r.Database = concrete.Database
@@ -181,21 +185,24 @@ func (r *Decision) UnmarshalJSON(bs []byte) error {
 
 func (r Release) MarshalJSON() ([]byte, error) {
 	var concrete struct {
-		Digest string
-		Commit string
-		Layout *dagger.Directory
+		Digest  string
+		Commit  string
+		Layout  *dagger.Directory
+		Archive *dagger.File
 	}
 	concrete.Digest = r.Digest
 	concrete.Commit = r.Commit
 	concrete.Layout = r.Layout
+	concrete.Archive = r.Archive
 	return json.Marshal(&concrete)
 }
 
 func (r *Release) UnmarshalJSON(bs []byte) error {
 	var concrete struct {
-		Digest string
-		Commit string
-		Layout *dagger.Directory
+		Digest  string
+		Commit  string
+		Layout  *dagger.Directory
+		Archive *dagger.File
 	}
 	err := json.Unmarshal(bs, &concrete)
 	if err != nil {
@@ -204,6 +211,7 @@ func (r *Release) UnmarshalJSON(bs []byte) error {
 	r.Digest = concrete.Digest
 	r.Commit = concrete.Commit
 	r.Layout = concrete.Layout
+	r.Archive = concrete.Archive
 	return nil
 }
 
@@ -693,6 +701,174 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				}
 			}
 			return (*Gate).Decide(&parent, ctx, evidence, nonce, since, until, commit)
+		case "Gate":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Gate).Gate(&parent), nil
+		case "Promote":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var release string
+			if inputArgs["release"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["release"]), &release)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg release", err))
+				}
+			}
+			var reason string
+			if inputArgs["reason"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["reason"]), &reason)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg reason", err))
+				}
+			}
+			var key *dagger.Secret
+			if inputArgs["key"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["key"]), &key)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg key", err))
+				}
+			}
+			var token *dagger.Secret
+			if inputArgs["token"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["token"]), &token)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg token", err))
+				}
+			}
+			var server string
+			if inputArgs["server"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["server"]), &server)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg server", err))
+				}
+			}
+			var ssh *dagger.Socket
+			if inputArgs["ssh"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["ssh"]), &ssh)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg ssh", err))
+				}
+			}
+			var knownHosts *dagger.File
+			if inputArgs["knownHosts"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["knownHosts"]), &knownHosts)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg knownHosts", err))
+				}
+			}
+			var timeout string
+			if inputArgs["timeout"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["timeout"]), &timeout)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg timeout", err))
+				}
+			}
+			return (*Gate).Promote(&parent, ctx, release, reason, key, token, server, ssh, knownHosts, timeout)
+		case "Rollback":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var reason string
+			if inputArgs["reason"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["reason"]), &reason)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg reason", err))
+				}
+			}
+			var key *dagger.Secret
+			if inputArgs["key"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["key"]), &key)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg key", err))
+				}
+			}
+			var to string
+			if inputArgs["to"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["to"]), &to)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg to", err))
+				}
+			}
+			var token *dagger.Secret
+			if inputArgs["token"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["token"]), &token)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg token", err))
+				}
+			}
+			var server string
+			if inputArgs["server"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["server"]), &server)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg server", err))
+				}
+			}
+			var ssh *dagger.Socket
+			if inputArgs["ssh"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["ssh"]), &ssh)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg ssh", err))
+				}
+			}
+			var knownHosts *dagger.File
+			if inputArgs["knownHosts"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["knownHosts"]), &knownHosts)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg knownHosts", err))
+				}
+			}
+			var timeout string
+			if inputArgs["timeout"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["timeout"]), &timeout)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg timeout", err))
+				}
+			}
+			return (*Gate).Rollback(&parent, ctx, reason, key, to, token, server, ssh, knownHosts, timeout)
+		case "Status":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var token *dagger.Secret
+			if inputArgs["token"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["token"]), &token)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg token", err))
+				}
+			}
+			var server string
+			if inputArgs["server"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["server"]), &server)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg server", err))
+				}
+			}
+			var ssh *dagger.Socket
+			if inputArgs["ssh"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["ssh"]), &ssh)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg ssh", err))
+				}
+			}
+			var knownHosts *dagger.File
+			if inputArgs["knownHosts"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["knownHosts"]), &knownHosts)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg knownHosts", err))
+				}
+			}
+			return (*Gate).Status(&parent, ctx, token, server, ssh, knownHosts)
 		case "Postgres":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
@@ -770,6 +946,48 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				}
 			}
 			return (*Gate).Publish(&parent, ctx, registry, username, password, tag, commit, local)
+		case "Report":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var evidence *dagger.Directory
+			if inputArgs["evidence"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["evidence"]), &evidence)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg evidence", err))
+				}
+			}
+			var nonce string
+			if inputArgs["nonce"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
+				}
+			}
+			var since string
+			if inputArgs["since"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["since"]), &since)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg since", err))
+				}
+			}
+			var until string
+			if inputArgs["until"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["until"]), &until)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg until", err))
+				}
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			return (*Gate).Report(&parent, evidence, nonce, since, until, commit), nil
 		case "Run":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
@@ -798,13 +1016,6 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				}
 			}
 			return (*Gate).Run(&parent, ctx, commit, base, nonce)
-		case "Gate":
-			var parent Gate
-			err = json.Unmarshal(parentJSON, &parent)
-			if err != nil {
-				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
-			}
-			return (*Gate).Gate(&parent, ctx)
 		case "":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
@@ -816,6 +1027,13 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				err = json.Unmarshal([]byte(inputArgs["source"]), &source)
 				if err != nil {
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg source", err))
+				}
+			}
+			var own *dagger.Directory
+			if inputArgs["own"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["own"]), &own)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg own", err))
 				}
 			}
 			var environment string
@@ -867,7 +1085,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg goproxy", err))
 				}
 			}
-			return New(source, environment, base, rootfs, tarball, database, vulndb, goproxy)
+			return New(source, own, environment, base, rootfs, tarball, database, vulndb, goproxy)
 		default:
 			return nil, fmt.Errorf("unknown function %s", fnName)
 		}

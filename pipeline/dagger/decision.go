@@ -63,11 +63,8 @@ func (m *Gate) Decide(
 	// +default="HEAD"
 	commit string,
 ) (*Decision, error) {
-	on, err := m.judging(ctx, evidence, nonce, since, until, commit)
-	if err != nil {
-		return nil, err
-	}
-	decided := on.WithExec([]string{"gate", "decide", m.Environment, "--output", "json"}, anyExit)
+	decided := m.judging(evidence, nonce, since, until, commit).
+		WithExec([]string{"gate", "decide", m.Environment, "--output", "json"}, anyExit)
 	code, err := decided.ExitCode(ctx)
 	if err != nil {
 		return nil, err
@@ -80,16 +77,12 @@ func (m *Gate) Decide(
 }
 
 // judging is a bench with a ledger that has the evidence.
-func (m *Gate) judging(ctx context.Context, evidence *dagger.Directory, nonce, since, until, commit string) (*dagger.Container, error) {
-	on, err := m.clean(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (m *Gate) judging(evidence *dagger.Directory, nonce, since, until, commit string) *dagger.Container {
 	args := []string{"gate", "evidence", "import", "/work/evidence", "--commit", commit, "--nonce", nonce, "--since", since}
 	if until != "" {
 		args = append(args, "--until", until)
 	}
-	return always(on.WithMountedDirectory("/work/evidence", evidence)).WithExec(args), nil
+	return always(m.built(commit).WithMountedDirectory("/work/evidence", evidence)).WithExec(args)
 }
 
 // always keeps what follows from being taken out of Dagger's cache.

@@ -56,11 +56,8 @@ var anyExit = dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny}
 // measure measures one check. with is evidence of the same call, which admits the
 // commit to the environment.
 func (m *Gate) measure(ctx context.Context, check string, c plain.Call, with []*dagger.Directory, tools ...tool) (*Evidence, error) {
-	on, err := m.measuring(ctx, c)
+	on, err := m.withTools(ctx, m.measuring(c), tools...)
 	if err != nil {
-		return nil, err
-	}
-	if on, err = m.withTools(ctx, on, tools...); err != nil {
 		return nil, err
 	}
 	args := append([]string{"gate", "verify", m.Environment, "--check", check}, c.Flags()...)
@@ -112,8 +109,15 @@ func withEvidence(on *dagger.Container, args []string, with []*dagger.Directory)
 	return on, args
 }
 
-// said is the end of what a command told people.
+// said is why gate stopped: the summary of what it wrote, else the last that it
+// told people.
 func said(ctx context.Context, c *dagger.Container) string {
+	if text, err := c.File(plain.OutDir + "/result.json").Contents(ctx); err == nil {
+		var r struct{ Summary string }
+		if json.Unmarshal([]byte(text), &r) == nil && r.Summary != "" {
+			return r.Summary
+		}
+	}
 	text, err := c.Stderr(ctx)
 	if err != nil {
 		return err.Error()
@@ -124,14 +128,7 @@ func said(ctx context.Context, c *dagger.Container) string {
 			last = append(last, why)
 		}
 	}
-	if len(last) == 0 {
-		text, err = c.Stdout(ctx)
-		if err != nil {
-			return err.Error()
-		}
-		last = strings.Split(strings.TrimSpace(text), "\n")
-	}
-	return strings.Join(last[max(0, len(last)-5):], "; ")
+	return strings.Join(last, "; ")
 }
 
 // withDatabase binds a PostgreSQL of the check's own, where the environment takes

@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
-	"runtime"
 
 	"github.com/smartcloudops/gate/pipeline/dagger/internal/dagger"
 	"github.com/smartcloudops/gate/pipeline/dagger/plain"
@@ -66,47 +63,18 @@ func (m *Gate) standard() *dagger.Directory {
 // What is judged has no say in what judges it.
 //
 // Returns the program, for Linux.
-func (m *Gate) Gate(ctx context.Context) (*dagger.File, error) {
-	own, err := ownSource()
-	if err != nil {
-		return nil, err
-	}
-	return m.modules(own).
-		WithMountedDirectory("/work/gate", own.Filter(dagger.DirectoryFilterOpts{Exclude: []string{"**/*_test.go", "tools", "pipeline/dagger"}})).
+func (m *Gate) Gate() *dagger.File {
+	return m.modules(m.Own).
+		WithMountedDirectory("/work/gate", m.Own.Filter(dagger.DirectoryFilterOpts{Exclude: []string{"**/*_test.go", "tools"}})).
 		WithWorkdir("/work/gate").
 		WithExec([]string{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", "/work/bin/gate", "./pipeline/cmd/gate"}).
-		File("/work/bin/gate"), nil
-}
-
-// ownSource is what dagger.json includes of the repository that the module is
-// in. Dagger shows the module's own folder alone, but the files that the module
-// was compiled from are beside its code.
-func ownSource() (*dagger.Directory, error) {
-	_, file, _, ok := runtime.Caller(0)
-	root := filepath.Join(filepath.Dir(file), "..", "..")
-	if _, err := os.Stat(filepath.Join(root, "go.mod")); !ok || err != nil {
-		return nil, fmt.Errorf("the module's source is not at %s: was dagger.json's include changed?", root)
-	}
-	const at = "own"
-	if _, err := os.Stat(at); err != nil {
-		if err := os.CopyFS(at+".new", os.DirFS(root)); err != nil {
-			return nil, fmt.Errorf("the module's source: %w", err)
-		}
-		if err := os.Rename(at+".new", at); err != nil {
-			return nil, fmt.Errorf("the module's source: %w", err)
-		}
-	}
-	return dag.CurrentModule().Workdir(at), nil
+		File("/work/bin/gate")
 }
 
 // bench is the machine with gate and the clone.
-func (m *Gate) bench(ctx context.Context, on *dagger.Container) (*dagger.Container, error) {
-	gate, err := m.Gate(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (m *Gate) bench(on *dagger.Container) *dagger.Container {
 	c := on.
-		WithFile("/usr/local/bin/gate", gate, dagger.ContainerWithFileOpts{Permissions: 0o755}).
+		WithFile("/usr/local/bin/gate", m.Gate(), dagger.ContainerWithFileOpts{Permissions: 0o755}).
 		WithMountedDirectory(sourceDir, m.Source).
 		WithWorkdir(sourceDir).
 		WithDirectory(plain.OutDir, dag.Directory()).
@@ -118,35 +86,29 @@ func (m *Gate) bench(ctx context.Context, on *dagger.Container) (*dagger.Contain
 	if m.Vulndb != nil {
 		c = c.WithMountedDirectory(vulnDir, m.Vulndb).WithEnvVariable("GOVULNDB", "file://"+vulnDir)
 	}
-	return c, nil
+	return c
 }
 
 // measuring is the bench with caches for what is compiled there. Code of the
 // commit runs beside them and can write to them. So a change has volumes of its
 // own, and what counts, the release, is built without any.
-func (m *Gate) measuring(ctx context.Context, c plain.Call) (*dagger.Container, error) {
+func (m *Gate) measuring(c plain.Call) *dagger.Container {
 	whose := "own"
 	if c.Base != "" {
 		whose = "change"
 	}
-	return m.bench(ctx, m.machine().
+	return m.bench(m.machine().
 		WithMountedCache(modulesDir, dag.CacheVolume("gate-modules-"+whose)).
 		WithMountedCache(buildDir, dag.CacheVolume("gate-build-"+whose), dagger.ContainerWithMountedCacheOpts{Source: m.standard()}))
 }
 
 // clean is the bench where nothing of an earlier call is mounted.
-func (m *Gate) clean(ctx context.Context) (*dagger.Container, error) {
-	return m.bench(ctx, m.modules(m.Source))
-}
+func (m *Gate) clean() *dagger.Container { return m.bench(m.modules(m.Source)) }
 
 // withTools adds the programs that the check runs, as a layer of their own: gate
 // installs what is not there itself, each time anew.
 func (m *Gate) withTools(ctx context.Context, c *dagger.Container, tools ...tool) (*dagger.Container, error) {
-	own, err := ownSource()
-	if err != nil {
-		return nil, err
-	}
-	pins, err := own.File("tools/go.mod").Contents(ctx)
+	pins, err := m.Own.File("tools/go.mod").Contents(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("the tools' versions: %w", err)
 	}
@@ -159,7 +121,10 @@ func (m *Gate) withTools(ctx context.Context, c *dagger.Container, tools ...tool
 		if version == "" {
 			return nil, fmt.Errorf("tools/go.mod does not require %s", t.module)
 		}
-		folder, on := t.name+"@"+version, m.machine()
+		// Only pinned tools are compiled there: no code of a commit comes near it.
+		folder, on := t.name+"@"+version, m.machine().
+			WithMountedCache(modulesDir, dag.CacheVolume("gate-tools-modules")).
+			WithMountedCache(buildDir, dag.CacheVolume("gate-tools-build"))
 		if t.reads {
 			// A tool that reads Go code is built with the Go that the code is built with.
 			goes := plain.Toolchain(app)

@@ -24,6 +24,8 @@ type Gate struct {
 	// +private
 	Source *dagger.Directory
 	// +private
+	Own *dagger.Directory
+	// +private
 	Environment string
 	// +private
 	Base *dagger.Container
@@ -40,6 +42,10 @@ func New(
 	// +defaultPath="/"
 	// +ignore=["bin", "**/*.test", "**/*.out", "**/.env"]
 	source *dagger.Directory,
+	// What gate itself is built from: the repository that this module is in. Leave it alone.
+	// +defaultPath="/"
+	// +ignore=["*", "!go.mod", "!go.sum", "!checks", "!environments", "!pipeline", "!policies", "!tools", "pipeline/dagger"]
+	own *dagger.Directory,
 	// Environment to measure in, as declared in environments/.
 	// +default="staging"
 	environment string,
@@ -65,7 +71,7 @@ func New(
 	if !plain.Name(environment) {
 		return nil, fmt.Errorf("environment %.80q is no name of one: give one that environments/ declares", environment)
 	}
-	m := &Gate{Source: source, Environment: environment, Database: database, Vulndb: vulndb, Goproxy: goproxy}
+	m := &Gate{Source: source, Own: own, Environment: environment, Database: database, Vulndb: vulndb, Goproxy: goproxy}
 	given := 0
 	if base != nil {
 		m.Base, given = base, given+1

@@ -32,12 +32,7 @@ func (m *Gate) Build(
 	// +optional
 	commit string,
 ) (*Release, error) {
-	on, err := m.clean(ctx)
-	if err != nil {
-		return nil, err
-	}
-	args := []string{"gate", "build", "--layout", "/work/layout", "--output", "json"}
-	built := on.WithExec(append(args, revision(commit)...))
+	built := m.built(commit)
 	text, err := built.Stdout(ctx)
 	if err != nil {
 		return nil, err
@@ -51,6 +46,12 @@ func (m *Gate) Build(
 	}
 	archive := built.WithExec([]string{"tar", "-C", "/work/layout", "-cf", "/work/release.tar", "."}).File("/work/release.tar")
 	return &Release{Digest: r.Release, Commit: r.Commit, Layout: built.Directory("/work/layout"), Archive: archive}, nil
+}
+
+// built is a bench that has the commit's release, as a layer: whoever needs it
+// again goes on from here.
+func (m *Gate) built(commit string) *dagger.Container {
+	return m.clean().WithExec(append([]string{"gate", "build", "--layout", "/work/layout", "--output", "json"}, revision(commit)...))
 }
 
 // Load the release as a container.
@@ -104,10 +105,7 @@ func (m *Gate) Publish(
 	// +optional
 	local *dagger.Service,
 ) (string, error) {
-	on, err := m.clean(ctx)
-	if err != nil {
-		return "", err
-	}
+	on := m.built(commit)
 	if username != "" {
 		on = on.WithEnvVariable("GATE_REGISTRY_USER", username)
 	}

@@ -39,7 +39,7 @@ func (m *Gate) Promote(
 	// +default="30m"
 	timeout string,
 ) (string, error) {
-	on, err := m.remote(ctx, access{key, token, server, ssh, knownHosts})
+	on, err := m.remote(access{key, token, server, ssh, knownHosts})
 	if err != nil {
 		return "", err
 	}
@@ -78,7 +78,7 @@ func (m *Gate) Rollback(
 	// +default="30m"
 	timeout string,
 ) (string, error) {
-	on, err := m.remote(ctx, access{key, token, server, ssh, knownHosts})
+	on, err := m.remote(access{key, token, server, ssh, knownHosts})
 	if err != nil {
 		return "", err
 	}
@@ -109,7 +109,7 @@ func (m *Gate) Status(
 	// +optional
 	knownHosts *dagger.File,
 ) (string, error) {
-	on, err := m.remote(ctx, access{nil, token, server, ssh, knownHosts})
+	on, err := m.remote(access{nil, token, server, ssh, knownHosts})
 	if err != nil {
 		return "", err
 	}
@@ -134,11 +134,8 @@ esac
 `
 
 // remote is a bench that reaches the ledger's remote.
-func (m *Gate) remote(ctx context.Context, a access) (*dagger.Container, error) {
-	on, err := m.bench(ctx, m.machine())
-	if err != nil {
-		return nil, err
-	}
+func (m *Gate) remote(a access) (*dagger.Container, error) {
+	on := m.bench(m.machine())
 	if a.key != nil {
 		on = on.WithSecretVariable("GATE_SIGNING_KEY", a.key)
 	}

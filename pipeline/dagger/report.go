@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-
 	"github.com/smartcloudops/gate/pipeline/dagger/internal/dagger"
 )
 
@@ -14,7 +12,6 @@ import (
 //
 // +cache="never"
 func (m *Gate) Report(
-	ctx context.Context,
 	// Folder of evidence, as verify and run return it.
 	evidence *dagger.Directory,
 	// What the call that measured was given as its nonce.
@@ -27,16 +24,12 @@ func (m *Gate) Report(
 	// Commit that was to be measured.
 	// +default="HEAD"
 	commit string,
-) (*dagger.Directory, error) {
-	on, err := m.judging(ctx, evidence, nonce, since, until, commit)
-	if err != nil {
-		return nil, err
-	}
-	on = on.WithDirectory("/work/report", dag.Directory())
+) *dagger.Directory {
+	on := m.judging(evidence, nonce, since, until, commit).WithDirectory("/work/report", dag.Directory())
 	for _, f := range []struct{ format, file string }{
 		{"html", "report.html"}, {"markdown", "report.md"}, {"sarif", "report.sarif"}, {"junit", "junit.xml"}, {"json", "report.json"},
 	} {
 		on = on.WithExec([]string{"gate", "report", m.Environment, "--format", f.format, "--file", "/work/report/" + f.file})
 	}
-	return on.Directory("/work/report"), nil
+	return on.Directory("/work/report")
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/smartcloudops/gate/pipeline/dagger/internal/dagger"
 	"github.com/smartcloudops/gate/pipeline/dagger/plain"
@@ -33,11 +34,9 @@ func (m *Gate) Run(
 	if err != nil {
 		return nil, err
 	}
-	on, err := m.measuring(ctx, c)
-	if err != nil {
-		return nil, err
-	}
+	on := m.measuring(c)
 	// What does not build is not measured.
+	began := time.Now().UTC()
 	out, code, err := conclude(ctx, on, append([]string{"gate", "build"}, c.Flags()...))
 	if err != nil || code != 0 {
 		return out, err
@@ -57,7 +56,25 @@ func (m *Gate) Run(
 	if missing != nil {
 		out = out.WithNewFile("missing", missing.Error()+"\n")
 	}
-	return out, nil
+	return since(ctx, out, began)
+}
+
+// since is the folder with a claim that began then: gate knows of its last step
+// alone.
+func since(ctx context.Context, out *dagger.Directory, began time.Time) (*dagger.Directory, error) {
+	if found, err := out.Glob(ctx, "claim.json"); err != nil || len(found) == 0 {
+		return out, err
+	}
+	text, err := out.File("claim.json").Contents(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var claim map[string]any
+	if err := json.Unmarshal([]byte(text), &claim); err != nil {
+		return nil, fmt.Errorf("claim.json: %w", err)
+	}
+	claim["started"] = began
+	return withClaim(out, claim)
 }
 
 // conclude runs gate, and returns what it wrote, with how it ended.

@@ -36,11 +36,7 @@ func (m *Gate) Staging(
 	commit string,
 ) (*dagger.Service, error) {
 	began := time.Now().UTC()
-	on, err := m.clean(ctx)
-	if err != nil {
-		return nil, err
-	}
-	id, err := on.WithExec([]string{"git", "rev-parse", "--verify", commit + "^{commit}"}).Stdout(ctx)
+	id, err := m.clean().WithExec([]string{"git", "rev-parse", "--verify", commit + "^{commit}"}).Stdout(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("commit %.80q: %w", commit, err)
 	}
@@ -64,16 +60,13 @@ func (m *Gate) Staging(
 	if err != nil {
 		return nil, err
 	}
-	forward, err := m.forward()
+	on, err := m.withDatabase(ctx, m.built(c.Commit), c, "staging")
 	if err != nil {
-		return nil, err
-	}
-	if on, err = m.withDatabase(ctx, on, c, "staging"); err != nil {
 		return nil, err
 	}
 	return on.
 		WithMountedDirectory("/work/evidence", evidence).
-		WithFile("/usr/local/bin/forward", forward).
+		WithFile("/usr/local/bin/forward", m.forward()).
 		WithEnvVariable("ENVIRONMENT", m.Environment).
 		WithEnvVariable("COMMIT", c.Commit).
 		WithEnvVariable("NONCE", c.Nonce).
@@ -84,14 +77,10 @@ func (m *Gate) Staging(
 }
 
 // forward is the program that lets others in.
-func (m *Gate) forward() (*dagger.File, error) {
-	own, err := ownSource()
-	if err != nil {
-		return nil, err
-	}
+func (m *Gate) forward() *dagger.File {
 	return m.machine().
-		WithMountedDirectory("/work/forward", own.Directory("pipeline/dagger/forward")).
+		WithMountedDirectory("/work/forward", dag.CurrentModule().Source().Directory("forward")).
 		WithWorkdir("/work/forward").
 		WithExec([]string{"go", "build", "-trimpath", "-o", "/work/bin/forward", "main.go"}).
-		File("/work/bin/forward"), nil
+		File("/work/bin/forward")
 }
