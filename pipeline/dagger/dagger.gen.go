@@ -99,46 +99,6 @@ func (r *Gate) UnmarshalJSON(bs []byte) error {
 	return nil
 }
 
-func (r Decision) MarshalJSON() ([]byte, error) {
-	var concrete struct {
-		Verdict     string
-		Release     string
-		Environment string
-		Criteria    []Criterion
-		Exit        int
-		Json        string
-	}
-	concrete.Verdict = r.Verdict
-	concrete.Release = r.Release
-	concrete.Environment = r.Environment
-	concrete.Criteria = r.Criteria
-	concrete.Exit = r.Exit
-	concrete.Json = r.Json
-	return json.Marshal(&concrete)
-}
-
-func (r *Decision) UnmarshalJSON(bs []byte) error {
-	var concrete struct {
-		Verdict     string
-		Release     string
-		Environment string
-		Criteria    []Criterion
-		Exit        int
-		Json        string
-	}
-	err := json.Unmarshal(bs, &concrete)
-	if err != nil {
-		return err
-	}
-	r.Verdict = concrete.Verdict
-	r.Release = concrete.Release
-	r.Environment = concrete.Environment
-	r.Criteria = concrete.Criteria
-	r.Exit = concrete.Exit
-	r.Json = concrete.Json
-	return nil
-}
-
 func (r Evidence) MarshalJSON() ([]byte, error) {
 	var concrete struct {
 		Directory *dagger.Directory
@@ -178,6 +138,46 @@ func (r *Evidence) UnmarshalJSON(bs []byte) error {
 	r.Status = concrete.Status
 	r.Reason = concrete.Reason
 	r.Nonce = concrete.Nonce
+	r.Exit = concrete.Exit
+	r.Json = concrete.Json
+	return nil
+}
+
+func (r Decision) MarshalJSON() ([]byte, error) {
+	var concrete struct {
+		Verdict     string
+		Release     string
+		Environment string
+		Criteria    []Criterion
+		Exit        int
+		Json        string
+	}
+	concrete.Verdict = r.Verdict
+	concrete.Release = r.Release
+	concrete.Environment = r.Environment
+	concrete.Criteria = r.Criteria
+	concrete.Exit = r.Exit
+	concrete.Json = r.Json
+	return json.Marshal(&concrete)
+}
+
+func (r *Decision) UnmarshalJSON(bs []byte) error {
+	var concrete struct {
+		Verdict     string
+		Release     string
+		Environment string
+		Criteria    []Criterion
+		Exit        int
+		Json        string
+	}
+	err := json.Unmarshal(bs, &concrete)
+	if err != nil {
+		return err
+	}
+	r.Verdict = concrete.Verdict
+	r.Release = concrete.Release
+	r.Environment = concrete.Environment
+	r.Criteria = concrete.Criteria
 	r.Exit = concrete.Exit
 	r.Json = concrete.Json
 	return nil
@@ -386,83 +386,6 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 		}
 	case "Gate":
 		switch fnName {
-		case "Postgres":
-			var parent Gate
-			err = json.Unmarshal(parentJSON, &parent)
-			if err != nil {
-				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
-			}
-			var password *dagger.Secret
-			if inputArgs["password"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["password"]), &password)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg password", err))
-				}
-			}
-			return (*Gate).Postgres(&parent, password), nil
-		case "Staging":
-			var parent Gate
-			err = json.Unmarshal(parentJSON, &parent)
-			if err != nil {
-				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
-			}
-			var commit string
-			if inputArgs["commit"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
-				}
-			}
-			return (*Gate).Staging(&parent, ctx, commit)
-		case "Decide":
-			var parent Gate
-			err = json.Unmarshal(parentJSON, &parent)
-			if err != nil {
-				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
-			}
-			var evidence *dagger.Directory
-			if inputArgs["evidence"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["evidence"]), &evidence)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg evidence", err))
-				}
-			}
-			var nonce string
-			if inputArgs["nonce"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
-				}
-			}
-			var since string
-			if inputArgs["since"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["since"]), &since)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg since", err))
-				}
-			}
-			var until string
-			if inputArgs["until"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["until"]), &until)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg until", err))
-				}
-			}
-			var commit string
-			if inputArgs["commit"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
-				}
-			}
-			return (*Gate).Decide(&parent, ctx, evidence, nonce, since, until, commit)
-		case "Gate":
-			var parent Gate
-			err = json.Unmarshal(parentJSON, &parent)
-			if err != nil {
-				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
-			}
-			return (*Gate).Gate(&parent), nil
 		case "Test":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
@@ -722,7 +645,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
 			}
 			return (*Gate).Policies(&parent, ctx)
-		case "Report":
+		case "Decide":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
 			if err != nil {
@@ -763,7 +686,28 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
 				}
 			}
-			return (*Gate).Report(&parent, evidence, nonce, since, until, commit), nil
+			return (*Gate).Decide(&parent, ctx, evidence, nonce, since, until, commit)
+		case "Gate":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Gate).Gate(&parent), nil
+		case "Postgres":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var password *dagger.Secret
+			if inputArgs["password"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["password"]), &password)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg password", err))
+				}
+			}
+			return (*Gate).Postgres(&parent, password), nil
 		case "Build":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
@@ -988,6 +932,48 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				}
 			}
 			return (*Gate).Status(&parent, ctx, token, server, ssh, knownHosts)
+		case "Report":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var evidence *dagger.Directory
+			if inputArgs["evidence"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["evidence"]), &evidence)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg evidence", err))
+				}
+			}
+			var nonce string
+			if inputArgs["nonce"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
+				}
+			}
+			var since string
+			if inputArgs["since"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["since"]), &since)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg since", err))
+				}
+			}
+			var until string
+			if inputArgs["until"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["until"]), &until)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg until", err))
+				}
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			return (*Gate).Report(&parent, evidence, nonce, since, until, commit), nil
 		case "Run":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
@@ -1016,6 +1002,20 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				}
 			}
 			return (*Gate).Run(&parent, ctx, commit, base, nonce)
+		case "Staging":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			return (*Gate).Staging(&parent, ctx, commit)
 		case "":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)

@@ -101,7 +101,7 @@ func (m *Gate) Publish(
 	// Commit to publish (default: what is checked out).
 	// +optional
 	commit string,
-	// Registry on your own machine, such as tcp://localhost:5000. It is reached as registry.local.
+	// Registry on your own machine, such as tcp://localhost:5000. It is reached as registry.localhost.
 	// +optional
 	local *dagger.Service,
 ) (string, error) {
@@ -113,7 +113,7 @@ func (m *Gate) Publish(
 		on = on.WithSecretVariable("GATE_REGISTRY_PASSWORD", password)
 	}
 	if local != nil {
-		on = on.WithServiceBinding("registry.local", local)
+		on = on.WithServiceBinding("registry.localhost", local)
 	}
 	args := append([]string{"gate", "publish", "--registry", registry}, revision(commit)...)
 	if tag != "" {

@@ -167,9 +167,9 @@ pass() {
   if wanted publish; then
     export TRY_PASSWORD=$RANDOM$RANDOM
     "$work/registry" 127.0.0.1:15000 >"$work/log/$pass-registry" 2>&1 &
-    local registry=$! to=(publish --registry=registry.local:15000/try/app --local=tcp://127.0.0.1:15000 --commit "$change" --username=try)
+    local registry=$! to=(publish --registry=registry.localhost:15000/try/app --local=tcp://127.0.0.1:15000 --commit "$change" --username=try)
     children+=("$registry")
-    of publish "${to[@]}" --password=env:TRY_PASSWORD && is publish "$answer" "registry.local:15000/try/app@$digest" || fail publish
+    of publish "${to[@]}" --password=env:TRY_PASSWORD && is publish "$answer" "registry.localhost:15000/try/app@$digest" || fail publish
     is 'the registry has it' "$(curl -su "try:$TRY_PASSWORD" "http://127.0.0.1:15000/v2/try/app/manifests/$digest" | sha256sum | cut -d' ' -f1)" "${digest#sha256:}"
     if TRY_PASSWORD=wrong of publish-wrong "${to[@]}" --password=env:TRY_PASSWORD; then fail 'publish with a wrong password'; else ok 'publish fails with a wrong password'; fi
     kill "$registry"
