@@ -100,3 +100,9 @@ test_a_criterion_without_declared_thresholds_has_no_faults if {
 	c := fixtures.judged(fixtures.ready("readiness"), "source")
 	c.verdict == "pass"
 }
+
+test_a_fault_of_the_input_is_named_before_any_judgement if {
+	c := fixtures.judged(json.patch(fixtures.ready("readiness"), [{"op": "remove", "path": "/at"}]), "source")
+	c.verdict == "error"
+	contains(c.why, "input.at is missing")
+}
