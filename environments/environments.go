@@ -16,6 +16,7 @@ type Declarations struct {
 	App          *App
 	Environments []*Environment // in order of promotion: an environment stands behind the one it is promoted from
 	Trust        *Trust
+	Waivers      []*Waiver `json:",omitempty"` // by name
 }
 
 // Environment returns the declaration named name, or nil.

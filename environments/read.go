@@ -84,6 +84,11 @@ func Read(root fs.FS) (*Declarations, error) {
 			d.Environments = append(d.Environments, e)
 		}
 	}
+	waivers, wrong, err := readWaivers(root, files)
+	if err != nil {
+		return nil, err
+	}
+	d.Waivers, problems = waivers, append(problems, wrong...)
 	if d.App == nil {
 		problems = append(problems, &Problem{File: path.Join(Dir, "app.yaml"), What: "is missing", Next: "declare how the service is built and run (docs/declarations.md)"})
 	}

@@ -66,6 +66,7 @@ func (v *validator) all(d *Declarations) {
 	}
 	v.order(d)
 	v.trust(Dir+"/trust.yaml", d.Trust)
+	v.waivers(d)
 }
 
 func (v *validator) app(f string, a *App) {

@@ -71,6 +71,8 @@ type Criterion struct {
 	Evidence []string `json:"evidence"` // digests of the statements behind it
 	Why      string   `json:"why"`
 	Next     string   `json:"next"`
+	// Waiver names the waiver in force, or an expired one that is still there.
+	Waiver string `json:"waiver,omitempty"`
 }
 
 // Of is d about some criteria alone, with the worst of their verdicts; error
@@ -102,9 +104,21 @@ type Input struct {
 	Dirty       bool                      `json:"dirty"`            // built from a tree with uncommitted changes
 	Branch      *Branch                   `json:"branch,omitempty"` // nil: none is protected
 	Change      *Change                   `json:"change,omitempty"` // with Proposal
-	Expected    map[string]Expected       `json:"expected"`         // check → the only evidence that counts
-	Thresholds  map[string]map[string]any `json:"thresholds"`       // criterion → name → value
+	Waivers     []Waiver                  `json:"waivers,omitempty"`
+	Expected    map[string]Expected       `json:"expected"`   // check → the only evidence that counts
+	Thresholds  map[string]map[string]any `json:"thresholds"` // criterion → name → value
 	Evidence    []Record                  `json:"evidence"`
+}
+
+// Waiver excuses a criterion in an environment from Since, and before Until.
+type Waiver struct {
+	Name        string    `json:"name"`
+	Criterion   string    `json:"criterion"`
+	Environment string    `json:"environment"`
+	Since       time.Time `json:"since"`
+	Until       time.Time `json:"until"`
+	Reason      string    `json:"reason"`
+	Author      string    `json:"author"`
 }
 
 // Branch is the protected branch, and whether the commit is on it.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
+
+	"github.com/smartcloudops/gate/environments"
 )
 
 // Required are the criteria without which a decision of a stage is no decision.
@@ -53,6 +55,9 @@ func (p *Policies) Evaluate(ctx context.Context, in Input) (Decision, error) {
 	verdict, criteria, err := p.judge(ctx, v)
 	if err == nil {
 		err = believable(in.Stage, verdict, criteria)
+	}
+	if err == nil {
+		err = waivedRightly(in, criteria)
 	}
 	if err == nil {
 		d.Verdict, d.Criteria = verdict, criteria
@@ -131,6 +136,29 @@ func believable(stage Stage, verdict Verdict, criteria []Criterion) error {
 	}
 	if verdict != worst {
 		return fmt.Errorf("%w: the verdict is %q, but the worst of its criteria is %q", ErrEvaluation, verdict, worst)
+	}
+	return nil
+}
+
+// waivedRightly refuses a criterion that is excused by a waiver that there is
+// not, or that must not be, whatever the policies are.
+func waivedRightly(in Input, criteria []Criterion) error {
+	for _, c := range criteria {
+		if c.Waiver == "" {
+			continue
+		}
+		at := slices.IndexFunc(in.Waivers, func(w Waiver) bool {
+			return w.Name == c.Waiver && w.Criterion == c.ID && w.Environment == in.Environment
+		})
+		production := in.Stage == Promotion || in.Stage == Serving
+		switch {
+		case c.Verdict == Pass:
+			return fmt.Errorf("%w: criterion %s passes by waiver %s", ErrEvaluation, c.ID, c.Waiver)
+		case at < 0:
+			return fmt.Errorf("%w: criterion %s is waived by %q, which does not exist", ErrEvaluation, c.ID, c.Waiver)
+		case environments.Firm(c.ID, production):
+			return fmt.Errorf("%w: criterion %s is waived, and must not be", ErrEvaluation, c.ID)
+		}
 	}
 	return nil
 }

@@ -15,6 +15,10 @@ import (
 	"time"
 )
 
+// greatestPayload is in bytes: a hundred times more than any check needs. What is
+// larger is not read, so that nobody's evidence can use up the judge's memory.
+const greatestPayload = 16 << 20
+
 // Relevant is in as a policy sees it: without records that claim to be of
 // another check, subject or key than the expected ones, the rest in a stated
 // order, times in UTC. Whatever else is wrong with a record, it stays, so that
@@ -32,6 +36,10 @@ func Relevant(in Input) Input {
 		if len(r.Payload) == 0 {
 			r.Payload = nil // the encoder writes null for it, and an error for an empty one
 		}
+		if n := len(r.Payload); n > greatestPayload {
+			r.Payload, r.Status = nil, "invalid"
+			r.Reason = fmt.Sprintf("its payload has %d bytes, at most %d are read", n, greatestPayload)
+		}
 		out.Evidence = append(out.Evidence, r)
 	}
 	slices.SortStableFunc(out.Evidence, func(a, b Record) int {
@@ -43,6 +51,12 @@ func Relevant(in Input) Input {
 			bytes.Compare(a.Payload, b.Payload),
 		)
 	})
+	out.Waivers = nil
+	for _, w := range in.Waivers {
+		w.Since, w.Until = w.Since.UTC().Round(0), w.Until.UTC().Round(0)
+		out.Waivers = append(out.Waivers, w)
+	}
+	slices.SortStableFunc(out.Waivers, func(a, b Waiver) int { return cmp.Compare(a.Name, b.Name) })
 	if out.Expected == nil {
 		out.Expected = map[string]Expected{}
 	}

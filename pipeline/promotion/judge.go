@@ -26,6 +26,8 @@ type Judge struct {
 
 	// Base are the declarations whose thresholds count; nil: the release's own.
 	Base *environments.Declarations
+	// Waivers are those that count; those of a release's own declarations don't.
+	Waivers []*environments.Waiver
 	// Machines are the classes of machines whose figures count, the preferred one
 	// first; empty: this machine's.
 	Machines []string
@@ -210,6 +212,13 @@ func (j *Judge) Decide(ctx context.Context, v *View, r *ReleaseRecord, environme
 	}
 	if input.Thresholds, err = j.Thresholds(own); err != nil {
 		return DecisionRecord{}, err
+	}
+	for _, w := range j.Waivers {
+		if w.Environment == environment {
+			input.Waivers = append(input.Waivers, policies.Waiver{
+				Name: w.Name, Criterion: w.Criterion, Environment: w.Environment, Since: w.Since.Time(), Until: w.Until.Time(), Reason: w.Reason, Author: w.Author,
+			})
+		}
 	}
 	if stage == policies.Proposal {
 		input.Change = j.Change

@@ -35,7 +35,7 @@ input_faults := faults(
 # description: missing, mistyped or unknown names, by the kinds of thresholds.yaml
 limit_faults(criterion) := mistyped_limits | unknown_limits if {
 	declared := object.get(data.thresholds, criterion, {})
-	given := object.get(input.thresholds, criterion, {})
+	given := object.get(input, ["thresholds", criterion], {})
 	mistyped_limits := faults(given, {name: d.kind | some name, d in declared}, sprintf("threshold %s", [criterion]))
 	unknown_limits := {fault |
 		is_object(given)

@@ -200,3 +200,134 @@ test_findings_are_named_three_at_most if {
 	lib.first(found) == "x.go:1 a, y.go:0 b, c and 2 more"
 	lib.with_findings("bad", []) == "bad"
 }
+
+test_each_field_of_the_input_that_is_missing_is_named if {
+	every path in ["at", "stage", "environment", "release", "bootstrap", "dirty", "expected", "thresholds", "evidence"] {
+		c := fixtures.judged(json.patch(fixtures.ready("readiness"), [{"op": "remove", "path": sprintf("/%s", [path])}]), "tests")
+		c.verdict == "error"
+		contains(c.why, sprintf("input.%s is missing", [path]))
+	}
+}
+
+test_each_field_of_an_expectation_that_is_missing_is_named if {
+	every path in ["version", "scope", "subject", "environment", "key"] {
+		faulty := lib.expectation_faults("tests") with input as json.patch(fixtures.ready("readiness"), [{"op": "remove", "path": sprintf("/expected/tests/%s", [path])}])
+		sprintf("expected.tests.%s is missing, must be %s", [path, lib.kind_words[{"version": "positive", "scope": "scope", "subject": "digest", "environment": "string", "key": "digest"}[path]]]) in faulty
+	}
+}
+
+test_each_field_of_a_record_that_is_missing_is_named if {
+	every path in ["digests", "status", "reason", "trust", "trusted", "runs", "finished", "age_seconds"] {
+		c := fixtures.without("tests", "tests", sprintf("/%s", [path]))
+		contains(c.why, sprintf("tests evidence.%s is missing", [path]))
+	}
+}
+
+test_evidence_by_the_change_counts_at_its_own_stage_alone if {
+	record := varied([["/trust", "change"]])
+	lib.is_vouched(record) with input as {"stage": "change"}
+	not lib.is_vouched(record) with input as {"stage": "readiness"}
+	not lib.is_vouched(varied([["/trust", "other"]])) with input as {"stage": "change"}
+}
+
+test_digests_that_are_none_are_not_listed if {
+	c := spoilt([["/digests", [1, "sha256:a"]]])
+	c.verdict == "error"
+	c.evidence == ["sha256:a"]
+}
+
+test_every_kind_refuses_each_thing_that_it_is_not if {
+	no := {
+		"array": [null, {}, "x"],
+		"count": [-1, 0.5, 9007199254740992, "1", null, true, [1]],
+		"counts": [[1], {"a": -1}, {"a": "1"}, null, 3],
+		"digest": ["sha256:", "sha512:ab", 3, null, ["sha256:a"]],
+		"digests": [[], {"a": "sha256:a"}, [3], "sha256:a"],
+		"findings": [
+			{}, {"a": {"tool": "t", "message": "m", "severity": "low"}}, [{"message": "m", "severity": "low"}], [{"tool": 1, "message": "m", "severity": "low"}],
+			[{"tool": "t", "severity": "low"}], [{"tool": "t", "message": 1, "severity": "low"}], [{"tool": "t", "message": "m", "severity": "awful"}],
+			[{"tool": "t", "message": "m"}], [3],
+		],
+		"flag": ["true", 1, null],
+		"number": ["1", -1, 1000000000001, null, true],
+		"object": [[], null, "x"],
+		"positive": [0, 0.5, "1", null],
+		"scope": ["", "all", null, 3],
+		"share": [-0.1, 1.1, "1", null],
+		"signed": ["1", null, true, 1000000000001, -1000000000001],
+		"status": ["", "green", null],
+		"string": [null, 3, []],
+		"text": ["", null, 3, ["x"]],
+		"texts": [[3], {"a": "x"}, null, "x"],
+		"time": ["", "now", "2026-01-08", null, 3],
+	}
+	every kind, values in no {
+		every value in values { not lib.is_kind(kind, value) }
+	}
+}
+
+test_every_kind_takes_what_it_is if {
+	yes := {
+		"array": [[]],
+		"count": [0, 3],
+		"counts": [{}, {"a": 0}],
+		"digest": ["sha256:a"],
+		"digests": [["sha256:a"]],
+		"findings": [null, [], [{"tool": "t", "message": "m", "severity": "low"}, {"tool": "t", "message": "m", "severity": "medium"}, {"tool": "t", "message": "m", "severity": "high", "file": "f", "line": 0}]],
+		"flag": [true, false],
+		"number": [0, 1000000000000],
+		"object": [{}],
+		"positive": [1],
+		"scope": ["release", "environment", "service"],
+		"share": [0, 1],
+		"signed": [1000000000000, -1000000000000],
+		"status": ["completed", "error", "unavailable", "invalid", "not_applicable"],
+		"string": [""],
+		"text": ["x"],
+		"texts": [[], ["x"]],
+		"time": ["2026-01-08T00:00:00Z"],
+	}
+	object.keys(yes) == object.keys(lib.kind_words)
+	every kind, values in yes {
+		every value in values { lib.is_kind(kind, value) }
+	}
+}
+
+test_a_value_at_a_path_is_found_and_none_is_null if {
+	lib.at({"a": {"b": 1}}, "a.b") == 1
+	lib.at({"a": 1}, "a") == 1
+	lib.at({"a": 1}, "b") == null
+	lib.at({"a": 1}, "a.b") == null
+}
+
+test_a_criterion_lacks_nothing if {
+	good := fixtures.judged(fixtures.ready("readiness"), "tests")
+	lib.is_criterion(good)
+	every field in ["id", "title", "verdict", "got", "want", "why", "next", "evidence"] {
+		not lib.is_criterion(json.remove(good, [field]))
+		not lib.is_criterion(object.union(good, {field: 3}))
+	}
+	not lib.is_criterion(object.union(good, {"verdict": "green"}))
+	not lib.is_criterion(object.union(good, {"evidence": [3]}))
+	not lib.is_criterion(3)
+}
+
+test_what_cannot_be_read_is_an_error_with_its_faults if lib.mistyped({"b", "a"}) == {"verdict": "error", "got": "", "why": "a; b"}
+
+test_a_check_that_is_not_expected_or_not_applicable_is_said_so if {
+	c := fixtures.judged(json.patch(fixtures.ready("readiness"), [{"op": "remove", "path": "/expected/tests"}]), "tests")
+	contains(c.why, "no expectation")
+	contains(spoilt([["/status", "not_applicable"], ["/payload", null]]).why, "may not be not applicable")
+}
+
+test_findings_are_a_list_or_none if {
+	lib.findings({"findings": [1]}) == [1]
+	lib.findings({"findings": null}) == []
+	lib.findings({}) == []
+}
+
+test_no_rows_say_that_nothing_is_demanded if lib.ruled([], "got", "").why == "the criterion demands nothing"
+
+test_a_row_that_holds_has_no_say if {
+	lib.ruled([lib.row(true, "fail", "held"), lib.row(false, "warn", "broke")], "got", "") == {"verdict": "warn", "got": "got", "why": "broke"}
+}

@@ -58,7 +58,7 @@ default decision := {"verdict": "error", "criteria": []}
 
 decision := {"verdict": verdict, "criteria": criteria} if {
 	ids := required[input.stage]
-	criteria := [c | some id in ids; c := judged(id)]
+	criteria := [c | some id in ids; c := with_waivers(judged(id))]
 	count(criteria) == count(ids)
 	verdict := lib.worst([c.verdict | some c in criteria])
 }
@@ -90,3 +90,68 @@ broken(id, why) := {
 	"next": "mend what is named, then decide again; gate doctor looks at the installation",
 	"evidence": [],
 }
+
+# METADATA
+# title: Criterion with what is waived of it
+# description: >-
+#   A waiver in force makes a warning of fail and inconclusive. An expired one
+#   is said as long as its file is there, and excuses nothing. An error is never
+#   waived: nobody knows what was accepted.
+with_waivers(c) := noted(c, "warn", w, "waived by %s until %s: %s (environments/waivers/%s.yaml); without it %s: %s") if {
+	c.verdict in {"fail", "inconclusive"}
+	w := waivers(c.id, "in force")[0]
+} else := noted(c, "fail", w, "the waiver by %s has expired on %s: %s; renew environments/waivers/%s.yaml by review or mend it; without it %s: %s") if {
+	c.verdict in {"fail", "inconclusive"}
+	w := waivers(c.id, "expired")[0]
+} else := noted(c, "warn", w, "the waiver by %s has expired on %s: %s; remove environments/waivers/%s.yaml; without it %s: %s") if {
+	c.verdict in {"pass", "warn"}
+	w := waivers(c.id, "expired")[0]
+} else := c
+
+# METADATA
+# title: Criterion with a note on a waiver
+# description: the verdict that there would be without it is said
+noted(c, verdict, w, words) := object.union(c, {
+	"verdict": verdict,
+	"waiver": w.name,
+	"why": sprintf(words, [w.author, substring(w.until, 0, 10), w.reason, w.name, c.verdict, c.why]),
+})
+
+# METADATA
+# title: Waivers of a criterion in this environment
+# description: by name; state is in force or expired
+waivers(id, state) := [] if {
+	is_firm(id)
+} else := [w |
+	some w in object.get(input, "waivers", [])
+	w.criterion == id
+	w.environment == input.environment
+	state_of(w) == state
+]
+
+# METADATA
+# title: State of a waiver
+# description: neither where it begins later, or was to hold for more than thirty days
+state_of(w) := "expired" if {
+	age(w.until) >= 0
+} else := "in force" if {
+	age(w.since) >= 0
+	age(w.since) - age(w.until) <= longest_waiver
+}
+
+# METADATA
+# title: Longest waiver
+# description: thirty days in nanoseconds
+longest_waiver := 2592000000000000
+
+# METADATA
+# title: Time since a moment
+# description: in nanoseconds, by the decision's clock
+age(moment) := time.parse_rfc3339_ns(input.at) - time.parse_rfc3339_ns(moment)
+
+# METADATA
+# title: Criterion that nobody can waive
+# description: environments.Firm says the same where the files are read
+is_firm(id) if id in {"canary", "change", "secrets", "source", "tls"}
+
+is_firm("backup") if input.stage in {"promotion", "serving"}

@@ -100,3 +100,113 @@ test_a_criterion_without_declared_thresholds_has_no_faults if {
 	c := fixtures.judged(fixtures.ready("readiness"), "source")
 	c.verdict == "pass"
 }
+
+test_a_fault_of_the_input_is_named_before_any_judgement if {
+	c := fixtures.judged(json.patch(fixtures.ready("readiness"), [{"op": "remove", "path": "/at"}]), "source")
+	c.verdict == "error"
+	contains(c.why, "input.at is missing")
+}
+
+waiver(changes) := object.union({"name": "load-slow", "criterion": "tests", "environment": "staging", "since": "2026-01-01T00:00:00Z", "until": "2026-01-31T00:00:00Z", "reason": "the fix is under way", "author": "Ann"}, changes)
+
+broken := {"op": "add", "path": "/evidence", "value": [object.union(fixtures.record(check), {"payload": object.union(fixtures.record(check).payload, object.get({"tests": {"failed": 1}}, check, {}))}) | some check, _ in fixtures.checks]}
+
+tests_with(patches) := c if {
+	d := readiness.decision with input as json.patch(fixtures.ready("readiness"), patches)
+	some c in d.criteria
+	c.id == "tests"
+}
+
+waived(changes) := tests_with([broken, {"op": "add", "path": "/waivers", "value": [waiver(changes)]}])
+
+test_a_waived_criterion_warns_and_names_waiver_and_verdict if {
+	c := waived({})
+	c.verdict == "warn"
+	c.waiver == "load-slow"
+	startswith(c.why, "waived by Ann until 2026-01-31: the fix is under way (environments/waivers/load-slow.yaml); without it fail: 1 failed")
+}
+
+test_inconclusive_can_be_waived if {
+	c := tests_with([{"op": "add", "path": "/evidence", "value": []}, {"op": "add", "path": "/waivers", "value": [waiver({})]}])
+	c.verdict == "warn"
+	c.waiver == "load-slow"
+}
+
+test_a_waived_decision_warns if {
+	d := readiness.decision with input as json.patch(fixtures.ready("readiness"), [broken, {"op": "add", "path": "/waivers", "value": [waiver({})]}])
+	d.verdict == "warn"
+}
+
+test_a_waiver_of_something_else_waives_nothing if {
+	every change in [{"criterion": "load"}, {"environment": "production"}] {
+		c := waived(change)
+		c.verdict == "fail"
+		not c.waiver
+	}
+}
+
+test_a_waiver_holds_from_its_first_moment_until_its_last if {
+	waived({"since": "2026-01-08T00:00:00Z"}).waiver == "load-slow"
+	not waived({"since": "2026-01-08T00:00:01Z"}).waiver
+	waived({"until": "2026-01-08T00:00:01Z"}).verdict == "warn"
+	waived({"until": "2026-01-08T00:00:00Z"}).verdict == "fail"
+}
+
+test_a_waiver_of_more_than_thirty_days_waives_nothing if {
+	waived({"since": "2025-12-31T23:59:59Z"}).verdict == "fail"
+	not waived({"since": "2025-12-31T23:59:59Z"}).waiver
+}
+
+test_an_expired_waiver_fails_loudly if {
+	c := waived({"until": "2026-01-07T00:00:00Z"})
+	c.verdict == "fail"
+	c.waiver == "load-slow"
+	contains(c.why, "the waiver by Ann has expired on 2026-01-07")
+	d := tests_with([{"op": "add", "path": "/evidence", "value": []}, {"op": "add", "path": "/waivers", "value": [waiver({"until": "2026-01-07T00:00:00Z"})]}])
+	d.verdict == "fail"
+}
+
+test_an_expired_waiver_of_what_passes_warns_until_it_is_removed if {
+	c := tests_with([{"op": "add", "path": "/waivers", "value": [waiver({"until": "2026-01-07T00:00:00Z"})]}])
+	c.verdict == "warn"
+	contains(c.why, "remove environments/waivers/load-slow.yaml")
+	d := tests_with([{"op": "add", "path": "/waivers", "value": [waiver({})]}])
+	d.verdict == "pass"
+	not d.waiver
+}
+
+unreadable := {"op": "add", "path": "/evidence", "value": [json.patch(fixtures.record("tests"), [{"op": "replace", "path": "/payload", "value": {}}])]}
+
+test_an_error_is_never_waived if {
+	every change in [{}, {"until": "2026-01-07T00:00:00Z"}] {
+		tests_with([unreadable, {"op": "add", "path": "/waivers", "value": [waiver(change)]}]).verdict == "error"
+	}
+}
+
+test_an_expired_waiver_of_what_warns_is_said if {
+	given := json.patch(fixtures.ready("readiness"), [{"op": "add", "path": "/dirty", "value": true}, {"op": "add", "path": "/waivers", "value": [waiver({"criterion": "scan", "until": "2026-01-07T00:00:00Z"})]}, {"op": "add", "path": "/thresholds/scan/warn_database_age_seconds", "value": 1}])
+	d := readiness.decision with input as given
+	some c in d.criteria
+	c.id == "scan"
+	c.verdict == "warn"
+	c.waiver == "load-slow"
+}
+
+test_what_nobody_can_waive_is_firm if {
+	every id in ["secrets", "tls", "source", "change", "canary"] {
+		readiness.is_firm(id)
+	}
+	not readiness.is_firm("tests") with input as {"stage": "promotion"}
+}
+
+test_backup_is_firm_where_a_release_is_promoted_into if {
+	readiness.is_firm("backup") with input as {"stage": "promotion"}
+	readiness.is_firm("backup") with input as {"stage": "serving"}
+	not readiness.is_firm("backup") with input as {"stage": "readiness"}
+}
+
+test_a_waiver_of_what_is_firm_waives_nothing if {
+	given := fixtures.spoiled("tls", "tls", [{"op": "add", "path": "/payload/chain_valid", "value": false}])
+	d := readiness.decision with input as object.union(given, {"waivers": [waiver({"criterion": "tls"})]})
+	d.verdict == "fail"
+}

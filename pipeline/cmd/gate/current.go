@@ -18,21 +18,21 @@ func (s *session) identity() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return v + "-" + judgement(s.judge.Policies, s.trust()), nil
+	return v + "-" + judgement(s.judge.Policies, s.trust(), s.judge.Waivers), nil
 }
 
-func judgement(p *policies.Policies, t *environments.Trust) string {
-	return strings.TrimPrefix(environments.Digest([]any{p.Digest(), t}), "sha256:")[:8]
+func judgement(p *policies.Policies, t *environments.Trust, w []*environments.Waiver) string {
+	return strings.TrimPrefix(environments.Digest([]any{p.Digest(), t, w}), "sha256:")[:8]
 }
 
-// current fails where the clone's policies or trust are no longer those that
+// current fails where the clone's policies, waivers or trust are no longer those that
 // this daemon has read. A successor that reads them is started: the listener is
 // handed over and the instances are adopted.
 func (s *session) current(environment string) func(context.Context) error {
 	if s.base != nil {
 		return nil // of one commit, whatever the clone holds
 	}
-	began := judgement(s.judge.Policies, s.trust())
+	began := judgement(s.judge.Policies, s.trust(), s.judge.Waivers)
 	return func(ctx context.Context) error {
 		d, err := environments.Read(os.DirFS(s.clone.Root))
 		if err != nil {
@@ -42,7 +42,7 @@ func (s *session) current(environment string) func(context.Context) error {
 		if err != nil {
 			return fmt.Errorf("nothing goes forward in %s: %w", environment, err)
 		}
-		if judgement(p, d.Trust) == began {
+		if judgement(p, d.Trust, d.Waivers) == began {
 			return nil
 		}
 		s.log.Info("policies or trust have changed: a daemon that reads them takes over", "environment", environment)

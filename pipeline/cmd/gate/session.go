@@ -115,8 +115,9 @@ func (g *Globals) open(ctx context.Context, named ...string) (*session, error) {
 		return nil, err
 	}
 	s.journal = &promotion.Journal{Ledger: s.ledger, Now: time.Now}
-	s.judge = &promotion.Judge{Policies: p, Checks: checks.All(), Trusted: s.ledger.TrustedFor, Now: time.Now, Machines: s.machines(), Branch: s.branch()}
+	s.judge = &promotion.Judge{Policies: p, Checks: checks.All(), Trusted: s.ledger.TrustedFor, Now: time.Now, Machines: s.machines(), Branch: s.branch(), Waivers: s.decl.Waivers}
 	if s.base != nil {
+		s.judge.Waivers = s.base.Declarations.Waivers
 		s.judge.Base = s.base.Declarations
 	}
 	s.store, err = release.OpenStore(filepath.Join(s.state, "releases"))

@@ -122,3 +122,41 @@ test_mistyped_figures_are_errors if {
 test_old_figures_are_inconclusive if {
 	fixtures.with_evidence("canary", "canary", [["/age_seconds", 301]]).verdict == "inconclusive"
 }
+
+test_too_few_requests_to_the_stable_release_are_inconclusive if {
+	c := with_payload([["stable/requests", 299]])
+	c.verdict == "inconclusive"
+	contains(c.why, "299 requests to the stable release, at least 300")
+}
+
+test_five_errors_can_prove_something_and_four_cannot if {
+	with_payload([["canary/requests", 300], ["canary/errors", 5], ["stable/errors", 0]]).verdict == "fail"
+	with_payload([["canary/requests", 300], ["canary/errors", 4], ["stable/errors", 0]]).verdict == "inconclusive"
+}
+
+test_four_standard_errors_are_significant_and_less_is_not if {
+	with_payload([["canary/errors", 16], ["stable/requests", 1000], ["stable/errors", 0]]).verdict == "fail"
+	with_payload([["canary/errors", 15], ["stable/requests", 1000], ["stable/errors", 0]]).verdict == "inconclusive"
+}
+
+test_exactly_as_many_standard_errors_may_be_chance if {
+	given := json.patch(
+		fixtures.spoiled("canary", "canary", [
+			{"op": "add", "path": "/payload/canary/requests", "value": 2},
+			{"op": "add", "path": "/payload/canary/errors", "value": 2},
+			{"op": "add", "path": "/payload/stable/requests", "value": 2},
+			{"op": "add", "path": "/payload/stable/errors", "value": 0},
+		]),
+		[
+			{"op": "add", "path": "/thresholds/canary/significance_z", "value": 2},
+			{"op": "add", "path": "/thresholds/canary/min_errors", "value": 1},
+			{"op": "add", "path": "/thresholds/canary/min_samples", "value": 1},
+		],
+	)
+	fixtures.judged(given, "canary").verdict == "inconclusive"
+}
+
+test_a_slow_canary_fails_with_just_enough_samples if {
+	with_payload([["canary/requests", 300], ["canary/errors", 0], ["stable/requests", 300], ["stable/errors", 0], ["canary/p95", 9]]).verdict == "fail"
+	with_payload([["canary/requests", 299], ["canary/errors", 0], ["canary/p95", 9]]).verdict == "inconclusive"
+}

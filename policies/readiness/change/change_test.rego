@@ -71,3 +71,19 @@ test_evidence_by_code_of_the_change_counts_for_a_change_alone if {
 		fixtures.judged(json.patch(fixtures.ready(stage), patch), "tests").verdict == "inconclusive"
 	}
 }
+
+test_each_field_that_is_missing_is_named if {
+	every path in ["base", "author", "files", "owned", "approvals"] {
+		c := judged([{"op": "remove", "path": sprintf("/change/%s", [path])}])
+		c.verdict == "error"
+		contains(c.why, sprintf("change.%s is missing", [path]))
+	}
+	every path in ["path", "kind"] {
+		c := judged([owned, {"op": "remove", "path": sprintf("/change/owned/0/%s", [path])}])
+		contains(c.why, sprintf("change.owned.%s is missing", [path]))
+	}
+	every path in ["by", "commit"] {
+		c := judged([owned, approval("olga", commit), {"op": "remove", "path": sprintf("/change/approvals/0/%s", [path])}])
+		contains(c.why, sprintf("change.approvals.%s is missing", [path]))
+	}
+}

@@ -53,3 +53,5 @@ test_absent_or_mistyped_facts_are_errors if {
 	with_payload([["environments", [1]]]).verdict == "error"
 	with_payload([["values", "9"]]).verdict == "error"
 }
+
+test_findings_that_are_none_are_an_error if with_payload([["findings", "none"]]).verdict == "error"

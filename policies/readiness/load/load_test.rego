@@ -173,3 +173,28 @@ test_mistyped_figures_are_errors if {
 }
 
 test_an_endpoint_that_is_no_object_is_an_error if with_payload([["open/endpoints/1", "add"]]).verdict == "error"
+
+test_more_successes_than_requests_are_an_error if {
+	c := with_payload([["open/endpoints/0/succeeded", 801], ["open/all/succeeded", 1201]])
+	c.verdict == "error"
+	contains(c.why, "open list: more succeeded than were sent")
+}
+
+test_quantiles_may_be_the_same if with_payload([["open/endpoints/0/p95", 0.42]]).verdict == "pass"
+
+test_a_p95_at_its_limit_fails_whatever_p99_may_be if {
+	c := limited("p99_seconds", 3, [["open/endpoints/1/p95", 2], ["open/endpoints/1/p99", 2.5], ["open/endpoints/1/p99_upper", 2.6]])
+	c.verdict == "fail"
+	contains(c.why, "open add: p95 2 s, must be below 2")
+}
+
+test_a_meter_just_within_its_tolerance_is_believed if {
+	with_payload([["little_law", 1.095]]).verdict == "pass"
+	with_payload([["little_law", 0.905]]).verdict == "pass"
+	with_payload([["little_law", 1.105]]).verdict == "inconclusive"
+}
+
+test_what_is_missing_is_named if {
+	contains(fixtures.without("load", "load", "/payload/closed/all").why, "payload.closed.all is missing")
+	contains(fixtures.without("load", "load", "/payload/open/endpoints/0/p99").why, "open.endpoints[0].p99 is missing")
+}

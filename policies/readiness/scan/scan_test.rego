@@ -96,3 +96,10 @@ test_findings_of_an_unknown_severity_are_an_error if {
 	code([["findings", [{"tool": "x", "rule": "y", "severity": "awful", "message": "m"}]]]).verdict == "error"
 	code([["findings", "none"]]).verdict == "error"
 }
+
+test_secrets_that_cannot_be_read_are_an_error if leaks([["findings", "none"]]).verdict == "error"
+
+test_a_database_within_the_tolerance_of_clocks_passes if {
+	code([["database_date", "2026-01-08T00:00:05Z"]]).verdict == "pass"
+	code([["database_date", "2026-01-08T00:00:06Z"]]).verdict == "inconclusive"
+}

@@ -66,3 +66,7 @@ test_a_commit_of_the_protected_branch_passes if {
 	c := fixtures.judged(object.union(fixtures.ready("promotion"), {"branch": {"name": "main", "contains": "yes"}}), "source")
 	c.verdict == "pass"
 }
+
+test_a_dirty_tree_fails_what_serves if {
+	fixtures.judged(object.union(fixtures.ready("serving"), {"dirty": true}), "source").verdict == "fail"
+}

@@ -58,3 +58,5 @@ test_no_payload_is_an_error if {
 	fixtures.with_evidence("tests", "tests", [["/payload", null]]).verdict == "error"
 	fixtures.with_evidence("tests", "tests", [["/payload", {}]]).verdict == "error"
 }
+
+test_findings_that_are_none_are_an_error if with_payload([["findings", "none"]]).verdict == "error"

@@ -77,3 +77,19 @@ test_mistyped_facts_are_errors if {
 	with_payload([["name_valid", 1]]).verdict == "error"
 	with_payload([["not_after", "soon"]]).verdict == "error"
 }
+
+test_trust_that_is_not_declared_is_named if contains(declared("", []).why, "neither private nor public")
+
+test_the_oldest_protocol_is_known_and_fails if {
+	every name in ["version", "min_version"] {
+		c := with_payload([[name, "SSL 3.0"]])
+		c.verdict == "fail"
+		not contains(c.why, "not known")
+	}
+}
+
+test_an_old_protocol_that_was_spoken_fails_whatever_else_is_accepted if {
+	c := with_payload([["version", "TLS 1.1"]])
+	c.verdict == "fail"
+	contains(c.why, "TLS 1.1 was spoken")
+}

@@ -46,3 +46,18 @@ test_mistyped_counts_are_errors if {
 	with_payload([["per_instance", {"1": "500", "2": 500}]]).verdict == "error"
 	with_payload([["requests", "1000"]]).verdict == "error"
 }
+
+tolerant(changes) := fixtures.judged(
+	json.patch(
+		fixtures.spoiled("update", "update", [{"op": "add", "path": sprintf("/payload/%s", [c[0]]), "value": c[1]} | some c in changes]),
+		[{"op": "add", "path": "/thresholds/update/max_failed", "value": 5000}],
+	),
+	"update",
+)
+
+test_failures_are_never_more_than_requests_whatever_is_tolerated if {
+	tolerant([["failed", 1000]]).verdict == "pass"
+	c := tolerant([["failed", 1001]])
+	c.verdict == "error"
+	contains(c.why, "more requests failed than were sent")
+}

@@ -1,0 +1,446 @@
+package policies
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+)
+
+// judgingRoots are the rules from which verdicts come, by package.
+func judgingRoots(file string, all map[string]*ast.Module) []string {
+	switch path.Dir(file) {
+	case "readiness":
+		return []string{"decision", "judged"}
+	case "lib":
+		// What the criteria and the decision use of it, outside of words.
+		roots := map[string]bool{}
+		for name, mod := range all {
+			if strings.HasSuffix(name, "_test.rego") || path.Dir(name) == "fixtures" {
+				continue
+			}
+			words := map[string]bool{}
+			if path.Dir(name) != "lib" {
+				words = wordRules(mod, judgingRoots(name, all))
+			}
+			for _, r := range mod.Rules {
+				if words[ruleName(r)] || path.Dir(name) == "lib" {
+					continue
+				}
+				for at := r; at != nil; at = at.Else {
+					libs(at.Head.Value, roots)
+					libs(at.Body, roots)
+				}
+			}
+		}
+		return slices.Sorted(maps.Keys(roots))
+	}
+	return []string{"criterion"}
+}
+
+// libs notes what x uses of package lib outside of words.
+func libs(x any, roots map[string]bool) {
+	ast.NewGenericVisitor(func(x any) bool {
+		switch v := x.(type) {
+		case ast.Call:
+			if textCall(v) {
+				return true
+			}
+			base := path.Ext("x." + v[0].String())[1:]
+			if (base == "row" || base == "ruled") && len(v) == 4 {
+				libs(v[0].Value, roots)
+				libs(v[1], roots)
+				if base == "row" {
+					libs(v[2], roots)
+				}
+				return true
+			}
+		case ast.Object:
+			v.Foreach(func(k, e *ast.Term) {
+				if s, ok := k.Value.(ast.String); ok && isWords(string(s)) {
+					return
+				}
+				libs(e, roots)
+			})
+			return true
+		case ast.Ref:
+			if v[0].Value.Compare(ast.Var("lib")) == 0 && len(v) > 1 {
+				if s, ok := v[1].Value.(ast.String); ok {
+					roots[string(s)] = true
+				}
+			}
+		}
+		return false
+	}).Walk(x)
+}
+
+// trial is one question whose answer may tell a mutant from the original.
+type trial struct {
+	name  string
+	ask   rego.PreparedEvalQuery
+	input ast.Value // nil for a Rego test
+	names string    // what the reason must hold; empty: anything
+	took  time.Duration
+}
+
+// tells says whether the answer differs from what the original gives.
+func (q trial) tells(ctx context.Context, e *evaluation) bool {
+	ctx = context.WithValue(ctx, active{}, e)
+	if q.input == nil {
+		rs, err := q.ask.Eval(ctx)
+		return err != nil || len(rs) != 1 || rs[0].Bindings["x"] != true
+	}
+	rs, err := q.ask.Eval(ctx, rego.EvalParsedInput(q.input))
+	if err != nil || len(rs) != 1 {
+		return q.names != "" // no verdict, so none that promotes
+	}
+	c, _ := rs[0].Bindings["x"].(map[string]any)
+	verdict, _ := c["verdict"].(string)
+	why, _ := c["why"].(string)
+	return Verdict(verdict).Promotes() || !strings.Contains(why, q.names)
+}
+
+// TestMutants switches on one mutant of a policy after the other. The Rego
+// tests of its criterion (for lib and the decision: all) must tell it from the
+// original, or else the hostile evidence of TestNoMutationPasses.
+func TestMutants(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes its time")
+	}
+	t.Parallel()
+	all := modules(t)
+	m := &maker{}
+	perFile := map[string][2]int{}
+	shared := wordRulesOfLib(all)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if strings.HasSuffix(name, "_test.rego") || path.Dir(name) == "fixtures" {
+			continue
+		}
+		words := wordRules(all[name], judgingRoots(name, all))
+		if path.Dir(name) == "lib" {
+			words = shared
+		}
+		from := len(m.mutants)
+		m.module(name, all[name], words)
+		perFile[name] = [2]int{from, len(m.mutants)}
+	}
+	decls, impls := planted()
+	compiler := ast.NewCompiler().WithCapabilities(capabilities()).WithBuiltins(decls)
+	compiler.Compile(all)
+	if compiler.Failed() {
+		t.Fatal(compiler.Errors)
+	}
+	store := inmem.NewFromObject(testData(t, nil))
+	prepare := func(query string) rego.PreparedEvalQuery {
+		q, err := rego.New(append(slices.Clone(impls), rego.Query(query), rego.Compiler(compiler), rego.Store(store))...).PrepareForEval(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q
+	}
+	trials := map[string][]trial{} // by folder
+	for name, mod := range all {
+		if !strings.HasSuffix(name, "_test.rego") {
+			continue
+		}
+		for _, r := range mod.Rules {
+			if test := ruleName(r); strings.HasPrefix(test, "test_") {
+				trials[path.Dir(name)] = append(trials[path.Dir(name)], trial{name: test, ask: prepare("x = " + mod.Package.Path.String() + "." + test)})
+			}
+		}
+	}
+	folders := map[string]bool{}
+	for name := range perFile {
+		folders[path.Dir(name)] = true
+	}
+	work := make(chan string)
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	noticed, excused := 0, map[string]bool{}
+	for range 2 {
+		group.Go(func() {
+			for folder := range work {
+				mine := slices.Clone(trials[folder])
+				if folder == "lib" {
+					mine = append(mine, trials["readiness"]...)
+				}
+				touching := touched(t, mine)
+				if path.Dir(folder) == "readiness" {
+					for id, more := range touched(t, hostileTrials(t, path.Base(folder), prepare)) {
+						if m.mutants[id-1].shape {
+							touching[id] = append(touching[id], more...)
+						}
+					}
+				}
+				for name, span := range perFile {
+					if path.Dir(name) != folder {
+						continue
+					}
+					for _, mut := range m.mutants[span[0]:span[1]] {
+						ok := slices.ContainsFunc(touching[mut.id], func(q *trial) bool {
+							return q.tells(t.Context(), &evaluation{on: mut.id})
+						})
+						why := equivalent(mut)
+						mu.Lock()
+						switch {
+						case ok:
+							noticed++
+						case why == "":
+							t.Errorf("policies/%s: no test notices (%d come by)", mut, len(touching[mut.id]))
+						default:
+							excused[mut.file+mut.what] = true
+							t.Logf("policies/%s: equivalent: %s", mut, why)
+						}
+						mu.Unlock()
+					}
+				}
+			}
+		})
+	}
+	for _, folder := range slices.Sorted(maps.Keys(folders)) {
+		work <- folder
+	}
+	close(work)
+	group.Wait()
+	for _, e := range equivalents {
+		if !excused[e.file+e.what] {
+			t.Errorf("policies/%s: %s: every such mutant is noticed; strike it from equivalents", e.file, e.what)
+		}
+	}
+	for _, u := range unmade {
+		t.Logf("not mutated: %s: %s", u.what, u.why)
+	}
+	if noticed < 400 {
+		t.Errorf("only %d mutants were noticed: are they made at all?", noticed)
+	}
+	t.Logf("%d of %d mutants noticed", noticed, len(m.mutants))
+}
+
+// equivalent is why nothing can tell the mutant from the original; empty: it
+// must be noticed.
+func equivalent(m mutant) string {
+	for _, e := range equivalents {
+		if e.file == m.file && e.what == m.what {
+			return e.why
+		}
+	}
+	return ""
+}
+
+// touched runs each trial on the original, and says which of them come by a
+// mutant that would change what is there: no other can notice it.
+func touched(t *testing.T, trials []trial) map[int][]*trial {
+	by := map[int][]*trial{}
+	for i := range trials {
+		e, began := &evaluation{touched: map[int]bool{}}, time.Now()
+		tells := trials[i].tells(t.Context(), e)
+		trials[i].took = time.Since(began)
+		if tells {
+			if trials[i].input == nil {
+				t.Errorf("%s does not hold of the original", trials[i].name)
+			}
+			continue // hostile, but rightly passes
+		}
+		for id := range e.touched {
+			by[id] = append(by[id], &trials[i])
+		}
+	}
+	for _, q := range by {
+		slices.SortFunc(q, func(a, b *trial) int { return cmp.Compare(a.took, b.took) })
+	}
+	return by
+}
+
+// wordRulesOfLib follows what the criteria use through lib's files, which are
+// one package.
+func wordRulesOfLib(all map[string]*ast.Module) map[string]bool {
+	whole := &ast.Module{}
+	for name, mod := range all {
+		if path.Dir(name) == "lib" && !strings.HasSuffix(name, "_test.rego") {
+			whole.Rules = append(whole.Rules, mod.Rules...)
+		}
+	}
+	return wordRules(whole, judgingRoots("lib/x.rego", all))
+}
+
+// hostileTrials are an input that passes with one field of the criterion's
+// evidence broken, as far as the original does not promote it.
+func hostileTrials(t *testing.T, id string, prepare func(string) rego.PreparedEvalQuery) []trial {
+	stage := stageOf(id)
+	if stage == "" {
+		return nil
+	}
+	q := prepare(fmt.Sprintf("x = data.gate.readiness.judged(%q)", id))
+	in := ready(t, stage)
+	behind := map[string]bool{}
+	for _, c := range evaluate(t, embedded(t), in).Criteria {
+		if c.ID == id {
+			for _, d := range c.Evidence {
+				behind[d] = true
+			}
+		}
+	}
+	in.Evidence = slices.DeleteFunc(in.Evidence, func(r Record) bool { return !behind[r.Digests[0]] })
+	text := encode(t, Relevant(in))
+	fresh := func() any {
+		v, err := decode(text)
+		if err != nil {
+			t.Error(err)
+		}
+		return v
+	}
+	var trials []trial
+	for _, p := range paths(fresh(), nil) {
+		if p[0] != "evidence" || len(p) < 4 || p[2] != "payload" {
+			continue
+		}
+		for _, value := range []any{nil, "NaN", -1, 0.5, []any{}} {
+			changed, err := ast.InterfaceToValue(mutate(fresh(), p, clone(value)))
+			if err != nil {
+				continue
+			}
+			one := trial{name: strings.Join(p, "."), ask: q, input: changed}
+			if value == nil {
+				// What is missing is named, so that it can be mended.
+				one.names = p[len(p)-1] + " is missing"
+				if named := one; !named.tells(t.Context(), &evaluation{}) {
+					trials = append(trials, named)
+				}
+				one.names = ""
+			}
+			trials = append(trials, one)
+		}
+	}
+	return trials
+}
+
+// stageOf is a stage that requires the criterion.
+func stageOf(id string) Stage {
+	for _, s := range []Stage{Readiness, Promotion, Serving, Canary, Proposal} {
+		if slices.Contains(Required[s], id) {
+			return s
+		}
+	}
+	return ""
+}
+
+// testData is what the Rego tests read as data: thresholds with their defaults,
+// less what change takes away.
+func testData(t testing.TB, change func(map[string]any)) map[string]any {
+	t.Helper()
+	data := map[string]any{}
+	for criterion, named := range embeddedLimits(t) {
+		declared := map[string]any{}
+		for name, l := range named {
+			declared[name] = map[string]any{"default": l.Default, "kind": l.Kind}
+		}
+		data[criterion] = declared
+	}
+	if change != nil {
+		change(data)
+	}
+	return map[string]any{"thresholds": data}
+}
+
+// TestMutantThresholds drops each threshold of thresholds.yaml, and changes its
+// default.
+func TestMutantThresholds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes its time")
+	}
+	t.Parallel()
+	all := modules(t)
+	compiler := ast.NewCompiler().WithCapabilities(capabilities())
+	compiler.Compile(all)
+	if compiler.Failed() {
+		t.Fatal(compiler.Errors)
+	}
+	ctx := t.Context()
+	store := inmem.NewFromObject(testData(t, nil))
+	tests := map[string][]rego.PreparedEvalQuery{}
+	for name, mod := range all {
+		if !strings.HasSuffix(name, "_test.rego") {
+			continue
+		}
+		for _, r := range mod.Rules {
+			if test := ruleName(r); strings.HasPrefix(test, "test_") {
+				q, err := rego.New(rego.Query("x = "+mod.Package.Path.String()+"."+test), rego.Compiler(compiler), rego.Store(store)).PrepareForEval(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				tests[path.Base(path.Dir(name))] = append(tests[path.Base(path.Dir(name))], q)
+			}
+		}
+	}
+	// Of one transaction each, so that nothing has to be put back.
+	noticed := func(criterion, name string, value any) bool {
+		txn, err := store.NewTransaction(ctx, storage.WriteParams)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Abort(ctx, txn)
+		at := storage.Path{"thresholds", criterion, name}
+		if value == nil {
+			err = store.Write(ctx, txn, storage.RemoveOp, at, nil)
+		} else {
+			err = store.Write(ctx, txn, storage.ReplaceOp, append(at, "default"), value)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range slices.Concat(tests[criterion], tests["lib"], tests["readiness"]) {
+			rs, err := q.Eval(ctx, rego.EvalTransaction(txn))
+			if err != nil || len(rs) != 1 || rs[0].Bindings["x"] != true {
+				return true
+			}
+		}
+		return false
+	}
+	for criterion, named := range embeddedLimits(t) {
+		for name, l := range named {
+			if !noticed(criterion, name, nil) {
+				t.Errorf("thresholds.yaml: %s.%s dropped: no test of %s notices", criterion, name, criterion)
+			}
+			if name == "max_age_seconds" {
+				continue
+			}
+			for _, v := range shiftedDefaults(l) {
+				if !noticed(criterion, name, v) {
+					t.Errorf("thresholds.yaml: default of %s.%s changed from %v to %v: no test of %s notices", criterion, name, l.Default, v, criterion)
+				}
+			}
+		}
+	}
+}
+
+// shiftedDefaults are the default a little greater and a little less, where the
+// kind allows it.
+func shiftedDefaults(l limit) []any {
+	f, _ := number(l.Default)
+	var all []any
+	if l.Kind == "count" || l.Kind == "positive" {
+		all = append(all, int64(f)+1)
+		if v, err := l.value(int64(f) - 1); err == nil {
+			all = append(all, v)
+		}
+		return all
+	}
+	if v, err := l.value(f * 1.1); err == nil && f > 0 {
+		all = append(all, v)
+	}
+	if v, err := l.value(f * 0.9); err == nil && f > 0 {
+		all = append(all, v)
+	}
+	return all
+}
