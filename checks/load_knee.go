@@ -71,17 +71,19 @@ func loadKneeOf(steps []KneeStep) LoadKnee {
 // The search begins at twice what the users ask for, looks next where the users
 // without think time got to, then rises by half until a rate is too much, and
 // halves what is between on a scale of ratios. What was unclear is tried once
-// more, and then taken for too much, though it bounds nothing.
+// more, and then left as a ceiling for the search, though it bounds nothing.
 func kneeNext(steps []KneeStep, start, guess float64) (float64, bool) {
 	if len(steps) == 0 {
 		return min(max(start, kneeMinRate), kneeMaxRate), true
 	}
-	lower, upper := 0.0, math.Inf(1)
+	lower, upper, highest := 0.0, math.Inf(1), 0.0
+	saturated := false
 	unclear := map[float64]int{}
 	for _, s := range steps {
+		highest = max(highest, s.Rate)
 		switch s.State {
 		case stepSaturated:
-			upper = min(upper, s.Rate)
+			upper, saturated = min(upper, s.Rate), true
 		case stepUnclear:
 			if unclear[s.Rate]++; unclear[s.Rate] > 1 {
 				upper = min(upper, s.Rate)
@@ -103,6 +105,9 @@ func kneeNext(steps []KneeStep, start, guess float64) (float64, bool) {
 		next = guess
 	case math.IsInf(upper, 1):
 		next = 1.5 * lower
+	case !saturated:
+		// Unclear is near: a little more must be too much.
+		return min(1.25*highest, kneeMaxRate), highest < kneeMaxRate
 	case lower == 0:
 		next = upper / 2
 	case upper <= kneeClose*lower:

@@ -160,7 +160,9 @@ func loadStep(rate float64, res loadOpenResult) KneeStep {
 		s.State, s.Why = stepSaturated, fmt.Sprintf("answers came %.0f ms later each second", s.Growth*1000)
 	case !clear || s.GrowthUpper > loadMaxGrowth:
 		s.State, s.Why = stepUnclear, fmt.Sprintf("answers may have come up to %.0f ms later each second", s.GrowthUpper*1000)
-	case s.SuccessLower < loadSuccess:
+	case s.SuccessLower < loadSuccess && s.Succeeded < s.Requests:
+		// Where none failed, few requests say little, and how many there were is
+		// judged by the policy: low rates are tried to find the knee.
 		s.State, s.Why = stepUnclear, fmt.Sprintf("success is only sure to be ≥ %.2f%% of %d requests", s.SuccessLower*100, s.Requests)
 	case s.P95Upper >= limit:
 		s.State, s.Why = stepUnclear, fmt.Sprintf("p95 is only sure to be ≤ %.2f s", s.P95Upper)

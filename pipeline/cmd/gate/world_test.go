@@ -55,7 +55,7 @@ type world struct {
 
 // fast are measurements that are short, but real, and thresholds to match.
 const fast = `thresholds:
-  load: {min_seconds: 3, min_users: 10, min_requests: 20, success: 0.9, p95_seconds: 1, p99_seconds: 2}
+  load: {min_seconds: 3, min_users: 10, min_requests: 20, success: 0.9, p95_seconds: 1, p99_seconds: 2, min_headroom: 0.5}
   update: {min_requests: 100}
 `
 

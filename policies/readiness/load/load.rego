@@ -231,6 +231,7 @@ knee_rows(p) := [
 	lib.row(is_knee(p.knee), "error", "the knee does not add up: its bounds are not those of its steps"),
 	lib.row(reached(p.knee) > wanted, "fail", sprintf("the knee is below %s requests/s, must be ≥ %s (%v × what the users ask for): %s", [lib.figure(p.knee.upper, wanted), lib.figure(wanted, p.knee.upper), limits.min_headroom, because(p.knee)])),
 	lib.row(p.knee.lower >= wanted, "inconclusive", sprintf("the knee is only sure to be ≥ %s requests/s, must be ≥ %s (%v × what the users ask for)%s", [lib.figure(p.knee.lower, wanted), lib.figure(wanted, p.knee.lower), limits.min_headroom, meanwhile(p.knee)])),
+	lib.row(sustaining(p.knee) >= limits.min_requests, "inconclusive", sprintf("the knee's lower bound was seen with %d requests, at least %d", [sustaining(p.knee), limits.min_requests])),
 	lib.row(p.knee.limit != "unknown", "warn", sprintf("what limits the service is not known: %s", [because(p.knee)])),
 	lib.row(lib.at(p, "knee.restarts") != null, "inconclusive", "nobody counted whether instances restarted beyond the knee"),
 	lib.row(object.get(p.knee, "restarts", 0) <= limits.max_knee_restarts, "warn", sprintf("%v instances restarted when there was more than they could do", [object.get(p.knee, "restarts", 0)])),
@@ -257,6 +258,11 @@ is_knee(knee) if {
 	knee.lower < reached(knee)
 	knee.limit in limits_of[knee.upper > 0]
 }
+
+# METADATA
+# title: Requests behind the lower bound
+# description: of the steps at its rate that were sustained
+sustaining(knee) := sum([s.requests | some s in knee.steps; s.state == "sustained"; s.rate == knee.lower])
 
 # METADATA
 # title: Words for what limits

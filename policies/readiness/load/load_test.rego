@@ -254,6 +254,13 @@ test_a_limit_that_nobody_could_name_warns if {
 
 test_no_rate_sustained_is_no_pass if with_knee(knee(0, 60, {})).verdict == "fail"
 
+test_a_lower_bound_of_too_few_requests_is_inconclusive if {
+	few := knee(400, 500, {"steps": [{"rate": 400, "requests": 298, "state": "sustained"}, {"rate": 500, "requests": 900, "state": "saturated"}]})
+	with_knee(few).verdict == "inconclusive"
+	contains(with_knee(few).why, "the knee's lower bound was seen with 298 requests, at least 299")
+	with_knee(json.patch(few, [{"op": "add", "path": "/steps/0/requests", "value": 299}])).verdict == "pass"
+}
+
 test_no_step_at_all_is_inconclusive if with_knee({"lower": 0, "upper": 0, "limit": "", "restarts": 0, "steps": []}).verdict == "inconclusive"
 
 test_a_knee_beside_its_steps_is_an_error if {
