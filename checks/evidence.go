@@ -111,14 +111,17 @@ type LeaksPayload struct {
 
 // LoadPayload is what the load scenario measured.
 type LoadPayload struct {
-	Users        int            `json:"users"`
-	ThinkSeconds float64        `json:"think_seconds"`
-	Closed       LoadPhase      `json:"closed"`
-	Open         LoadPhase      `json:"open"`
-	Restarts     int            `json:"restarts"`   // of instances during the measurement
-	LittleLaw    float64        `json:"little_law"` // closed throughput × (response + think) ÷ users; 1 when the meter is sound
-	Generator    GeneratorFacts `json:"generator"`
-	Synthetic    bool           `json:"synthetic"` // requests were generated, as always here
+	Users        int             `json:"users"`
+	ThinkSeconds float64         `json:"think_seconds"`
+	Closed       LoadPhase       `json:"closed"`
+	Open         LoadPhase       `json:"open"`
+	ZeroThink    *LoadPhase      `json:"zero_think,omitempty"` // the users without think time; absent: not measured
+	Knee         *LoadKnee       `json:"knee,omitempty"`       // absent: not searched for
+	Checkpoint   *LoadCheckpoint `json:"checkpoint,omitempty"` // in the open model; absent: not tried
+	Restarts     *int            `json:"restarts,omitempty"`   // of instances in the phases above; absent: nobody counted
+	LittleLaw    float64         `json:"little_law"`           // closed throughput × (response + think) ÷ users; 1 when the meter is sound
+	Generator    GeneratorFacts  `json:"generator"`
+	Synthetic    bool            `json:"synthetic"` // requests were generated, as always here
 }
 
 // LoadPhase is one model of load.

@@ -82,8 +82,16 @@ type Load struct {
 	Warmup    Duration   `yaml:"warmup" json:"warmup"` // discarded
 	Closed    Duration   `yaml:"closed" json:"closed"` // kept part of the closed model
 	Open      Duration   `yaml:"open" json:"open"`     // open model at the arrival rate that the closed one had
+	Step      Duration   `yaml:"step" json:"step"`     // one step: the users without think time, then each rate of the search for the knee; DefaultStep
+	Knee      Duration   `yaml:"knee" json:"knee"`     // all rates of the search together; DefaultKnee
 	Endpoints []Endpoint `yaml:"endpoints" json:"endpoints"`
 }
+
+// What a load scenario that says nothing of its steps gets.
+const (
+	DefaultStep = Duration(5 * time.Second)
+	DefaultKnee = Duration(40 * time.Second)
+)
 
 // Endpoint is one kind of request. In Path, Headers and Body these are
 // replaced: ${USER} (number of the virtual user), ${SEQ} (unique in the run),

@@ -44,7 +44,7 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 		{"wrong type", "staging.yaml", "instances: {min: 2, max: 10}", "instances: {min: two, max: 10}", []string{"environments/staging.yaml:4", "instances.min is text, and must be a whole number"}},
 		{"fraction", "staging.yaml", "{min: 2, max: 10}", "{min: 2.5, max: 10}", []string{"environments/staging.yaml:4", "instances.min"}},
 		{"number as text", "app.yaml", "users: 50", `users: "50"`, []string{"environments/app.yaml:40", "load.users is text"}},
-		{"text as bool", "app.yaml", "safe: false", "safe: no", []string{"environments/app.yaml:54", "load.endpoints[0].safe is text, and must be true or false"}},
+		{"text as bool", "app.yaml", "safe: false", "safe: no", []string{"environments/app.yaml:56", "load.endpoints[0].safe is text, and must be true or false"}},
 		{"value forgotten", "staging.yaml", "LOG_LEVEL: info", "LOG_LEVEL:", []string{"environments/staging.yaml:11", "config.LOG_LEVEL is left empty"}},
 		{"list for keys", "staging.yaml", "{min: 2, max: 10}", "[2, 10]", []string{"environments/staging.yaml:4", "instances is a list"}},
 		{"text for list", "staging.yaml", "[localhost, 127.0.0.1]", "localhost", []string{"environments/staging.yaml:7", "tls.names is text, and must be a list"}},

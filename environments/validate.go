@@ -111,6 +111,10 @@ func (v *validator) load(f string, l *Load) {
 	v.positive(f, "$.load.warmup", l.Warmup)
 	v.positive(f, "$.load.closed", l.Closed)
 	v.positive(f, "$.load.open", l.Open)
+	v.positive(f, "$.load.step", l.Step)
+	if v.positive(f, "$.load.knee", l.Knee); l.Knee < 2*l.Step && l.Step > 0 && l.Knee > 0 {
+		v.say(f, "$.load.knee", "give it at least two steps' time", "is %s, and a step takes %s", l.Knee, l.Step)
+	}
 	if len(l.Endpoints) == 0 {
 		v.say(f, "$.load.endpoints", "declare at least one kind of request", "is empty")
 	}

@@ -74,7 +74,11 @@ func payloads() map[string]any {
 		"leaks": checks.LeaksPayload{Files: 80},
 		"load": checks.LoadPayload{
 			Users: 50, ThinkSeconds: 1, LittleLaw: 1.01, Generator: sound, Synthetic: true,
-			Closed: phase(60, 1000, 500), Open: phase(30, 800, 400),
+			Closed: phase(60, 1000, 500), Open: phase(30, 800, 400), Restarts: new(0), ZeroThink: new(phase(5, 2000, 2000)),
+			Knee: &checks.LoadKnee{Lower: 400, Upper: 500, Rate: 480, Limit: "cpu", Because: "all were busy", Restarts: new(0), Steps: []checks.KneeStep{
+				{Rate: 400, Requests: 2000, State: "sustained"}, {Rate: 500, Requests: 2500, State: "saturated"},
+			}},
+			Checkpoint: &checks.LoadCheckpoint{Forced: true, At: 15, Seconds: 0.4, During: checks.LoadWindow{Requests: 60, P95: 0.5}},
 		},
 		"update": checks.UpdatePayload{
 			From: "sha256:bbbb", To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4,

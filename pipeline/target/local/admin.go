@@ -25,6 +25,9 @@ const (
 	pathReplace = "/v1/replace"
 	pathDown    = "/v1/down"
 	pathHand    = "/v1/handover"
+	pathGauges  = "/v1/gauges"
+
+	pathCheckpoint = "/v1/checkpoint"
 )
 
 // replaced is the answer to a replacement, also to one that failed half-way.
@@ -84,6 +87,13 @@ func (d *Daemon) ServeAdmin(ctx context.Context, poke func()) error {
 			a.Error = err.Error()
 		}
 		answer(w, a, nil)
+	})
+	mux.HandleFunc("GET "+pathGauges, func(w http.ResponseWriter, r *http.Request) {
+		g, err := d.Gauges(r.Context())
+		answer(w, g, err)
+	})
+	mux.HandleFunc("POST "+pathCheckpoint, func(w http.ResponseWriter, r *http.Request) {
+		answer(w, struct{}{}, d.Checkpoint(r.Context()))
 	})
 	mux.HandleFunc("POST "+pathDown, func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, d.Down(context.WithoutCancel(r.Context())))
