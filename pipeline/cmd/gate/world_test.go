@@ -57,7 +57,14 @@ type world struct {
 const fast = `thresholds:
   load: {min_seconds: 3, min_users: 10, min_requests: 20, success: 0.9, p95_seconds: 1, p99_seconds: 2}
   update: {min_requests: 100}
-`
+` + shortDrills
+
+// shortDrills are thresholds that drills of a second or two can meet, and
+// quickScaling has instances come and go as fast.
+const (
+	shortDrills  = "  rollback: {min_requests: 50, max_seconds: 120}\n  restart: {min_requests: 20, min_writes: 5}\n  scaling: {min_requests: 50}\n"
+	quickScaling = "scaling: {metric: concurrency, target: 4, up_after: 500ms, down_after: 1s}\n"
+)
 
 // newWorld makes a clone of this repository as it stands, uncommitted changes
 // included, with declarations made fast.
