@@ -42,6 +42,7 @@ type App struct {
 	Migrate  *Migrate `yaml:"migrate" json:"migrate,omitempty"`
 	Load     Load     `yaml:"load" json:"load"`
 	Update   Update   `yaml:"update" json:"update"`
+	Drills   Drills   `yaml:"drills" json:"drills"`
 }
 
 // Build says which Go package becomes the release.
@@ -124,6 +125,7 @@ type Environment struct {
 	Target     string                    `yaml:"target" json:"target"`
 	Listen     string                    `yaml:"listen" json:"listen"` // host:port of the load balancer
 	Instances  Instances                 `yaml:"instances" json:"instances"`
+	Scaling    *Scaling                  `yaml:"scaling" json:"scaling,omitempty"`
 	TLS        TLS                       `yaml:"tls" json:"tls"`
 	Database   Database                  `yaml:"database" json:"database"`
 	Config     map[string]string         `yaml:"config" json:"config,omitempty"`   // handed to every instance as environment variables

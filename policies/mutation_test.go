@@ -32,6 +32,9 @@ var irrelevant = []string{
 	"evidence.*.payload.address", "evidence.*.payload.name", "evidence.*.payload.issuer",
 	"evidence.*.payload.environments.1",
 	"evidence.*.payload.stable.restarts",
+	"evidence.*.payload.drills", "evidence.*.payload.quiet_p95", "evidence.*.payload.p95",
+	"evidence.*.payload.migrated", "evidence.*.payload.schema", "evidence.*.payload.since", "evidence.*.payload.why",
+	"evidence.*.payload.faults.*.what", "evidence.*.payload.faults.*.how", "evidence.*.payload.faults.*.by",
 }
 
 // paths are those of every field and element below v.

@@ -12,6 +12,9 @@ import data.gate.readiness.canary
 import data.gate.readiness.change
 import data.gate.readiness.config
 import data.gate.readiness.load
+import data.gate.readiness.restart
+import data.gate.readiness.rollback
+import data.gate.readiness.scaling
 import data.gate.readiness.scan
 import data.gate.readiness.source
 import data.gate.readiness.tests
@@ -23,11 +26,11 @@ import data.gate.readiness.update
 # description: in the order in which they are reported, cheapest to mend first
 required := {
 	"admission": ["source", "tests", "scan", "config"],
-	"readiness": ["source", "tests", "scan", "config", "load", "update", "tls"],
-	"promotion": ["source", "tests", "scan", "config", "load", "update", "tls"],
+	"readiness": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "tls"],
+	"promotion": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "tls"],
 	"serving": ["source", "tests", "scan", "config", "load", "update", "tls"],
 	"canary": ["canary"],
-	"change": ["source", "change", "tests", "scan", "config", "load", "update", "tls"],
+	"change": ["source", "change", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "tls"],
 }
 
 # METADATA
@@ -46,6 +49,12 @@ found["config"] := config.criterion
 found["load"] := load.criterion
 
 found["update"] := update.criterion
+
+found["rollback"] := rollback.criterion
+
+found["restart"] := restart.criterion
+
+found["scaling"] := scaling.criterion
 
 found["tls"] := tls.criterion
 
