@@ -73,6 +73,18 @@ type Status struct {
 	Empty       bool       `json:"empty"`    // the database holds no table of the app
 	Since       time.Time  `json:"since"`    // when the daemon started
 	Problem     string     `json:"problem,omitempty"`
+	// Backup is how the backups of the database stand; nil: not known yet.
+	Backup *BackupStatus `json:"backup,omitempty"`
+}
+
+// BackupStatus is how the backups of an environment's database stand.
+type BackupStatus struct {
+	Kept      bool      `json:"kept"`          // gate backs this database up
+	Why       string    `json:"why,omitempty"` // it does not
+	Base      time.Time `json:"base,omitzero"` // when the newest base backup was begun; zero: there is none
+	Bases     int       `json:"bases"`
+	Streaming bool      `json:"streaming"` // what is written is archived at once
+	Problem   string    `json:"problem,omitempty"`
 }
 
 // Health of an instance or an environment.
