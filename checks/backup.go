@@ -19,7 +19,7 @@ import (
 type BackupPayload struct {
 	SystemIdentifier string    `json:"system_identifier"`
 	ServerVersion    string    `json:"server_version"`
-	BaseTime         time.Time `json:"base_time"` // of the base backup that was restored; zero: none was
+	BaseTime         time.Time `json:"base_time"` // of the base backup that was restored, else of the newest; 1970: there is none
 	BaseAgeSeconds   float64   `json:"base_age_seconds"`
 	BaseBytes        int64     `json:"base_bytes"`
 	WALBytes         int64     `json:"wal_bytes"`
@@ -50,8 +50,8 @@ type BackupPayload struct {
 	Answered       int     `json:"answered"` // safe requests that the app answered rightly from the copy
 	Asked          int     `json:"asked"`
 
-	Remote []BackupRemote `json:"remote,omitempty"` // copies in an object store
-	Faults []BackupFault  `json:"faults,omitempty"` // whatever is wrong, each in words
+	Remote []BackupRemote `json:"remote"` // copies in an object store
+	Faults []BackupFault  `json:"faults"` // whatever is wrong, each in words
 }
 
 // BackupTable is one table compared.
@@ -147,6 +147,11 @@ func backupMeasure(ctx context.Context, in Input) (m Measurement, err error) {
 	p := BackupPayload{
 		SystemIdentifier: facts.SystemIdentifier, ServerVersion: facts.ServerVersion,
 		BaseBytes: facts.BaseBytes, WALBytes: facts.WALBytes, SameDisk: facts.SameDisk, Streaming: facts.Streaming,
+		Remote: []BackupRemote{}, Faults: []BackupFault{},
+	}
+	if p.BaseTime = facts.BaseTime; p.BaseTime.IsZero() {
+		// A time that policies can read, and none that any of them takes for fresh.
+		p.BaseTime = time.Unix(0, 0).UTC()
 	}
 	if facts.Problem != "" {
 		p.fault(FaultKeeping, "%s", facts.Problem)

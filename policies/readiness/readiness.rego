@@ -8,6 +8,7 @@
 package gate.readiness
 
 import data.gate.lib
+import data.gate.readiness.backup
 import data.gate.readiness.canary
 import data.gate.readiness.change
 import data.gate.readiness.config
@@ -23,11 +24,11 @@ import data.gate.readiness.update
 # description: in the order in which they are reported, cheapest to mend first
 required := {
 	"admission": ["source", "tests", "scan", "config"],
-	"readiness": ["source", "tests", "scan", "config", "load", "update", "tls"],
-	"promotion": ["source", "tests", "scan", "config", "load", "update", "tls"],
-	"serving": ["source", "tests", "scan", "config", "load", "update", "tls"],
+	"readiness": ["source", "tests", "scan", "config", "load", "update", "backup", "tls"],
+	"promotion": ["source", "tests", "scan", "config", "load", "update", "backup", "tls"],
+	"serving": ["source", "tests", "scan", "config", "load", "update", "backup", "tls"],
 	"canary": ["canary"],
-	"change": ["source", "change", "tests", "scan", "config", "load", "update", "tls"],
+	"change": ["source", "change", "tests", "scan", "config", "load", "update", "backup", "tls"],
 }
 
 # METADATA
@@ -46,6 +47,8 @@ found["config"] := config.criterion
 found["load"] := load.criterion
 
 found["update"] := update.criterion
+
+found["backup"] := backup.criterion
 
 found["tls"] := tls.criterion
 
