@@ -31,6 +31,9 @@ var irrelevant = []string{
 	"evidence.*.payload.from", "evidence.*.payload.rate", "evidence.*.payload.seconds", "evidence.*.payload.p99", "evidence.*.payload.phases",
 	"evidence.*.payload.address", "evidence.*.payload.name", "evidence.*.payload.issuer",
 	"evidence.*.payload.environments.1",
+	"evidence.*.payload.system_identifier", "evidence.*.payload.server_version", "evidence.*.payload.base_bytes", "evidence.*.payload.wal_bytes",
+	"evidence.*.payload.sequences", "evidence.*.payload.indexes", "evidence.*.payload.roles", "evidence.*.payload.extensions",
+	"evidence.*.payload.retakes", "evidence.*.payload.restore_seconds", "evidence.*.payload.verify_seconds",
 	"evidence.*.payload.stable.restarts",
 	"evidence.*.payload.drills", "evidence.*.payload.quiet_p95", "evidence.*.payload.p95",
 	"evidence.*.payload.migrated", "evidence.*.payload.schema", "evidence.*.payload.since", "evidence.*.payload.why",
@@ -185,6 +188,8 @@ func stillTrue(stage Stage, path []string, value any) bool {
 		return path[1] != "tls"
 	case last == "reason":
 		return isText
+	case last == "same_disk":
+		return value == any(true) // warns
 	case last == "age_seconds":
 		return value == any(-1) // within the tolerance of clocks
 	}

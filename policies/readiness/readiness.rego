@@ -8,6 +8,7 @@
 package gate.readiness
 
 import data.gate.lib
+import data.gate.readiness.backup
 import data.gate.readiness.canary
 import data.gate.readiness.change
 import data.gate.readiness.config
@@ -26,11 +27,11 @@ import data.gate.readiness.update
 # description: in the order in which they are reported, cheapest to mend first
 required := {
 	"admission": ["source", "tests", "scan", "config"],
-	"readiness": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "tls"],
-	"promotion": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "tls"],
-	"serving": ["source", "tests", "scan", "config", "load", "update", "tls"],
+	"readiness": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "backup", "tls"],
+	"promotion": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "backup", "tls"],
+	"serving": ["source", "tests", "scan", "config", "load", "update", "backup", "tls"],
 	"canary": ["canary"],
-	"change": ["source", "change", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "tls"],
+	"change": ["source", "change", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "backup", "tls"],
 }
 
 # METADATA
@@ -55,6 +56,8 @@ found["rollback"] := rollback.criterion
 found["restart"] := restart.criterion
 
 found["scaling"] := scaling.criterion
+
+found["backup"] := backup.criterion
 
 found["tls"] := tls.criterion
 
