@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -41,6 +42,7 @@ var Embedded embed.FS
 const (
 	entrypoint     = "data.gate.readiness.decision"
 	thresholdsFile = "thresholds.yaml"
+	criteriaFile   = "criteria.yaml" // of an overlay: criteria beside gate's own
 	schemaFile     = "schema/input.json"
 )
 
@@ -48,6 +50,7 @@ const (
 type Policies struct {
 	query  rego.PreparedEvalQuery
 	limits limits
+	more   more
 	digest string
 	files  map[string][]byte
 }
@@ -102,20 +105,26 @@ func build(ctx context.Context, files map[string][]byte) (*Policies, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrPolicy, thresholdsFile, err)
 	}
-	compiler, err := compile(files)
+	more, err := parseMore(files, limits)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrPolicy, criteriaFile, err)
+	}
+	compiler, err := compile(files, more)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPolicy, err)
 	}
+	data := limits.data()
+	data["extra"] = more.data()
 	query, err := rego.New(
 		rego.Query(entrypoint),
 		rego.Compiler(compiler),
-		rego.Store(inmem.NewFromObject(limits.data())),
+		rego.Store(inmem.NewFromObject(data)),
 		rego.Capabilities(capabilities()),
 	).PrepareForEval(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPolicy, err)
 	}
-	return &Policies{query: query, limits: limits, digest: digestOf(version.Version, files), files: files}, nil
+	return &Policies{query: query, limits: limits, more: more, digest: digestOf(version.Version, files), files: files}, nil
 }
 
 // Digest names the policies: all Rego, the thresholds, the schema, and the
@@ -123,7 +132,7 @@ func build(ctx context.Context, files map[string][]byte) (*Policies, error) {
 func (p *Policies) Digest() string { return p.digest }
 
 // parts are the files and folders that policies consist of.
-var parts = []string{"lib", "readiness", "schema", thresholdsFile}
+var parts = []string{"lib", "readiness", "schema", thresholdsFile, criteriaFile}
 
 // sources reads every file that policies consist of, by path; tests are left
 // out.
@@ -161,11 +170,15 @@ func isSource(name string) bool {
 	if path.Ext(name) == ".rego" {
 		return !strings.HasSuffix(name, "_test.rego")
 	}
-	return name == thresholdsFile || name == schemaFile
+	return name == thresholdsFile || name == schemaFile || name == criteriaFile
 }
 
-func compile(files map[string][]byte) (*ast.Compiler, error) {
+func compile(files map[string][]byte, more more) (*ast.Compiler, error) {
 	modules := map[string]*ast.Module{}
+	files = maps.Clone(files)
+	if text := more.module(); text != "" {
+		files["readiness/more.generated.rego"] = []byte(text)
+	}
 	for name, text := range files {
 		if path.Ext(name) != ".rego" {
 			continue
