@@ -16,6 +16,7 @@ type Check struct {
 	Scope     Scope
 	InEnv     bool // measured on a running environment
 	Exclusive bool // nothing else may run beside it
+	Outside   bool // a program of the repository: it gets an export of its own
 	Title     string
 
 	// Parameters are what the measurement depends on beside its subject: they go

@@ -18,10 +18,15 @@ import (
 // toolsRun runs a program and returns what it wrote. All that it started ends
 // with it. A program that ended by itself, whatever its exit code, is no error.
 func toolsRun(ctx context.Context, dir string, env []string, name string, args ...string) (stdout, stderr []byte, code int, err error) {
+	return toolsRunAs(ctx, nil, dir, env, name, args...)
+}
+
+// toolsRunAs is toolsRun as another user; nil: the same.
+func toolsRunAs(ctx context.Context, user *syscall.Credential, dir string, env []string, name string, args ...string) (stdout, stderr []byte, code int, err error) {
 	mark := toolsMark + rand.Text()
 	cmd := exec.CommandContext(ctx, name, args...) // #nosec G204 -- declared by the repository or by gate
 	cmd.Dir, cmd.Env = dir, append(env[:len(env):len(env)], mark)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: user}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 2 * time.Second
 	var o, e toolsOutput

@@ -43,6 +43,20 @@ type App struct {
 	Load     Load     `yaml:"load" json:"load"`
 	Update   Update   `yaml:"update" json:"update"`
 	Drills   Drills   `yaml:"drills" json:"drills"`
+	// Checks are programs of the repository that measure something of its own.
+	Checks []Program `yaml:"checks" json:"checks,omitempty"`
+}
+
+// Program is a check that the repository brings: it prints one JSON object, and
+// the policy of its criterion judges that.
+type Program struct {
+	Name      string   `yaml:"name" json:"name"`
+	Criterion string   `yaml:"criterion" json:"criterion"`
+	Command   []string `yaml:"command" json:"command"`
+	Timeout   Duration `yaml:"timeout" json:"timeout"`
+	// InEnvironment: measured on the running environment where a release proves
+	// itself, not on the source alone.
+	InEnvironment bool `yaml:"in_environment" json:"in_environment,omitempty"`
 }
 
 // Build says which Go package becomes the release.

@@ -17,7 +17,10 @@ type shape struct {
 	problems Problems
 }
 
-var durationType = reflect.TypeFor[Duration]()
+var (
+	durationType = reflect.TypeFor[Duration]()
+	dateType     = reflect.TypeFor[Date]()
+)
 
 func (s *source) shape(into any) Problems {
 	sh := &shape{file: s.name, anchors: map[string]ast.Node{}}
@@ -70,6 +73,14 @@ func (s *shape) check(n ast.Node, t reflect.Type, at string) {
 	}
 	if t == durationType {
 		var d Duration
+		if p, ok := d.UnmarshalYAML(n).(*Problem); ok {
+			p.File, p.What = s.file, at+": "+p.What
+			s.problems = append(s.problems, p)
+		}
+		return
+	}
+	if t == dateType {
+		var d Date
 		if p, ok := d.UnmarshalYAML(n).(*Problem); ok {
 			p.File, p.What = s.file, at+": "+p.What
 			s.problems = append(s.problems, p)

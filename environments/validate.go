@@ -106,6 +106,21 @@ func (v *validator) app(f string, a *App) {
 	v.load(f, &a.Load)
 	v.between(f, "$.update.rate", a.Update.Rate, 1, 5000)
 	v.drills(f, &a.Drills)
+	seen := map[string]bool{}
+	for i, c := range a.Checks {
+		at := fmt.Sprintf("$.checks[%d]", i)
+		if !nameRE.MatchString(c.Name) || seen[c.Name] {
+			v.say(f, at+".name", "give each check its own lower-case name", "is %q", c.Name)
+		}
+		seen[c.Name] = true
+		if !nameRE.MatchString(c.Criterion) {
+			v.say(f, at+".criterion", "name the criterion whose policy judges it", "is %q", c.Criterion)
+		}
+		if len(c.Command) == 0 || c.Command[0] == "" {
+			v.say(f, at+".command", "name the program and its arguments, as [ci/licences]", "is empty")
+		}
+		v.positive(f, at+".timeout", c.Timeout)
+	}
 }
 
 func (v *validator) load(f string, l *Load) {

@@ -40,6 +40,9 @@ func (d Date) String() string { return time.Time(d).Format(time.DateOnly) }
 // MarshalText writes "2026-01-31".
 func (d Date) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
+// MarshalYAML writes 2026-01-31.
+func (d Date) MarshalYAML() ([]byte, error) { return []byte(d.String()), nil }
+
 // UnmarshalText reads "2026-01-31".
 func (d *Date) UnmarshalText(b []byte) error {
 	t, err := time.Parse(time.DateOnly, string(b))

@@ -54,7 +54,7 @@ func (p *Policies) Evaluate(ctx context.Context, in Input) (Decision, error) {
 	d.InputDigest = digest
 	verdict, criteria, err := p.judge(ctx, v)
 	if err == nil {
-		err = believable(in.Stage, verdict, criteria)
+		err = believable(in.Stage, verdict, criteria, p.more.at(in.Stage)...)
 	}
 	if err == nil {
 		err = waivedRightly(in, criteria)
@@ -109,7 +109,7 @@ func (p *Policies) judge(ctx context.Context, input any) (Verdict, []Criterion, 
 
 // believable checks what the policies say against what any decision must be,
 // whatever the policies are.
-func believable(stage Stage, verdict Verdict, criteria []Criterion) error {
+func believable(stage Stage, verdict Verdict, criteria []Criterion, more ...string) error {
 	worst := Error
 	seen := map[string]bool{}
 	rank := len(verdicts)
@@ -126,7 +126,7 @@ func believable(stage Stage, verdict Verdict, criteria []Criterion) error {
 		seen[c.ID] = true
 		rank = min(rank, r)
 	}
-	for _, id := range Required[stage] {
+	for _, id := range slices.Concat(Required[stage], more) {
 		if !seen[id] {
 			return fmt.Errorf("%w: criterion %s is required and missing", ErrEvaluation, id)
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -41,6 +42,7 @@ var Embedded embed.FS
 const (
 	entrypoint     = "data.gate.readiness.decision"
 	thresholdsFile = "thresholds.yaml"
+	criteriaFile   = "criteria.yaml" // of an overlay: criteria beside gate's own
 	schemaFile     = "schema/input.json"
 )
 
@@ -48,7 +50,9 @@ const (
 type Policies struct {
 	query  rego.PreparedEvalQuery
 	limits limits
+	more   more
 	digest string
+	files  map[string][]byte
 }
 
 // New compiles the embedded policies; files of overlay, which may be nil, take
@@ -60,24 +64,67 @@ func New(ctx context.Context, overlay fs.FS) (*Policies, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPolicy, err)
 	}
+	return build(ctx, files)
+}
+
+// Kept are the files that policies were made of, with the engine's version: all
+// that is needed to judge by them again.
+type Kept struct {
+	Digest string            `json:"digest"`
+	Engine string            `json:"engine"` // version of OPA
+	Files  map[string]string `json:"files"`  // path → text
+}
+
+// Kept is p to be kept.
+func (p *Policies) Kept() Kept {
+	k := Kept{Digest: p.digest, Engine: version.Version, Files: map[string]string{}}
+	for name, text := range p.files {
+		k.Files[name] = string(text)
+	}
+	return k
+}
+
+// Engine is the version of the policy engine of this gate.
+func Engine() string { return version.Version }
+
+// Policies are those that were kept, on this gate's engine. That the files are
+// what the digest names is proved first, else the error is ErrPolicy.
+func (k Kept) Policies(ctx context.Context) (*Policies, error) {
+	files := map[string][]byte{}
+	for name, text := range k.Files {
+		files[name] = []byte(text)
+	}
+	if got := digestOf(k.Engine, files); got != k.Digest {
+		return nil, fmt.Errorf("%w: the files that were kept have the digest %s, not %s", ErrPolicy, got, k.Digest)
+	}
+	return build(ctx, files)
+}
+
+func build(ctx context.Context, files map[string][]byte) (*Policies, error) {
 	limits, err := parseLimits(files[thresholdsFile])
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrPolicy, thresholdsFile, err)
 	}
-	compiler, err := compile(files)
+	more, err := parseMore(files, limits)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrPolicy, criteriaFile, err)
+	}
+	compiler, err := compile(files, more)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPolicy, err)
 	}
+	data := limits.data()
+	data["extra"] = more.data()
 	query, err := rego.New(
 		rego.Query(entrypoint),
 		rego.Compiler(compiler),
-		rego.Store(inmem.NewFromObject(limits.data())),
+		rego.Store(inmem.NewFromObject(data)),
 		rego.Capabilities(capabilities()),
 	).PrepareForEval(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPolicy, err)
 	}
-	return &Policies{query: query, limits: limits, digest: digestOf(files)}, nil
+	return &Policies{query: query, limits: limits, more: more, digest: digestOf(version.Version, files), files: files}, nil
 }
 
 // Digest names the policies: all Rego, the thresholds, the schema, and the
@@ -85,7 +132,7 @@ func New(ctx context.Context, overlay fs.FS) (*Policies, error) {
 func (p *Policies) Digest() string { return p.digest }
 
 // parts are the files and folders that policies consist of.
-var parts = []string{"lib", "readiness", "schema", thresholdsFile}
+var parts = []string{"lib", "readiness", "schema", thresholdsFile, criteriaFile}
 
 // sources reads every file that policies consist of, by path; tests are left
 // out.
@@ -123,11 +170,15 @@ func isSource(name string) bool {
 	if path.Ext(name) == ".rego" {
 		return !strings.HasSuffix(name, "_test.rego")
 	}
-	return name == thresholdsFile || name == schemaFile
+	return name == thresholdsFile || name == schemaFile || name == criteriaFile
 }
 
-func compile(files map[string][]byte) (*ast.Compiler, error) {
+func compile(files map[string][]byte, more more) (*ast.Compiler, error) {
 	modules := map[string]*ast.Module{}
+	files = maps.Clone(files)
+	if text := more.module(); text != "" {
+		files["readiness/more.generated.rego"] = []byte(text)
+	}
 	for name, text := range files {
 		if path.Ext(name) != ".rego" {
 			continue
@@ -186,9 +237,9 @@ var forbidden = []string{
 	"internal.print",
 }
 
-func digestOf(files map[string][]byte) string {
+func digestOf(engine string, files map[string][]byte) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "opa %s\n", version.Version)
+	fmt.Fprintf(h, "opa %s\n", engine)
 	names := make([]string, 0, len(files))
 	for name := range files {
 		names = append(names, name)

@@ -94,10 +94,23 @@ func (j *Journal) Evidence(ctx context.Context, e checks.Evidence) (string, erro
 	return j.append(ctx, checks.EvidenceType, ledger.Digested(e.Subject.Name, e.Subject.Digest), e)
 }
 
-// Decision records a decision and returns its id.
+// Decision records a decision and returns its id. The policies that it was made
+// by are recorded with it, unless they are on record.
 func (j *Journal) Decision(ctx context.Context, d DecisionRecord) (string, error) {
-	_, err := j.append(ctx, DecisionType, ledger.Digested("release", d.Decision.Release), d)
-	return d.Decision.ID, err
+	var all []ledger.Statement
+	if d.by != nil {
+		s, err := statement(PoliciesType, ledger.Digested("policies", d.by.Digest()), d.by.Kept())
+		if err != nil {
+			return "", err
+		}
+		all = append(all, s)
+	}
+	s, err := statement(DecisionType, ledger.Digested("release", d.Decision.Release), d)
+	if err != nil {
+		return "", err
+	}
+	_, err = j.Ledger.AppendAll(ctx, append(all, s))
+	return d.Decision.ID, j.told(err)
 }
 
 // Release records what a commit became, unless that is on record, and returns

@@ -301,5 +301,5 @@ func (j *Judge) evaluate(ctx context.Context, in policies.Input) (DecisionRecord
 	if err != nil {
 		return DecisionRecord{}, fmt.Errorf("decide on %.19s for %s: %w", in.Release, in.Environment, err)
 	}
-	return DecisionRecord{Decision: d, Input: in}, nil
+	return DecisionRecord{Decision: d, Input: in, by: j.Policies}, nil
 }

@@ -15,6 +15,7 @@ import (
 const (
 	ReleaseType    = "https://gate.smartcloudops.dev/release/v1"
 	DecisionType   = "https://gate.smartcloudops.dev/decision/v1"
+	PoliciesType   = "https://gate.smartcloudops.dev/policies/v1"
 	TransitionType = "https://gate.smartcloudops.dev/transition/v1"
 	HoldType       = "https://gate.smartcloudops.dev/hold/v1"
 )
@@ -42,6 +43,8 @@ func (r *ReleaseRecord) Revision(environment string) target.Revision {
 type DecisionRecord struct {
 	Decision policies.Decision `json:"decision"`
 	Input    policies.Input    `json:"input"`
+
+	by *policies.Policies // kept beside it, once for all decisions by them
 }
 
 // Step of a promotion.

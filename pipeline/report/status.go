@@ -20,6 +20,16 @@ type Environment struct {
 	Last          *promotion.Transition `json:"last,omitempty"`
 	Hold          *promotion.Hold       `json:"hold,omitempty"`
 	Problem       string                `json:"problem,omitempty"`
+	Waivers       []Waiver              `json:"waivers,omitempty"`
+}
+
+// Waiver is one that is on file for an environment.
+type Waiver struct {
+	Criterion string `json:"criterion"`
+	State     string `json:"state"` // in force, expired, not yet in force
+	Until     string `json:"until"`
+	Reason    string `json:"reason"`
+	Author    string `json:"author"`
 }
 
 // Health says in one of the field's words how the environment is. Healthy is
@@ -76,6 +86,9 @@ func (p *printer) environment(e Environment) {
 	}
 	if h := e.Hold; h != nil {
 		p.hang("  held       ", fmt.Sprintf("by %s since %s: %s", h.By, stamp(h.At), h.Reason))
+	}
+	for _, w := range e.Waivers {
+		p.hang("  waived     ", fmt.Sprintf("%s until %s (%s) by %s: %s", w.Criterion, w.Until, w.State, w.Author, w.Reason))
 	}
 	if t := e.Active; t != nil {
 		by := ""

@@ -135,10 +135,10 @@ func (s *state) keepEvidence(ctx context.Context, c checks.Check, in checks.Inpu
 // own: what they write must not get into a release that is built beside them,
 // nor into what others scan.
 func (s *state) folder(ctx context.Context, c checks.Check) (string, error) {
-	if c.Name != "tests" {
+	if c.Name != "tests" && !c.Outside {
 		return s.exported.Dir, nil
 	}
-	e, err := release.Export(ctx, s.Clone, s.opts.Revision, s.opts.Revision == "", filepath.Join(s.Work, "tests"))
+	e, err := release.Export(ctx, s.Clone, s.opts.Revision, s.opts.Revision == "", filepath.Join(s.Work, "export-"+c.Name))
 	if err != nil {
 		return "", err
 	}

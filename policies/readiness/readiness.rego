@@ -69,11 +69,18 @@ found["canary"] := canary.criterion
 default decision := {"verdict": "error", "criteria": []}
 
 decision := {"verdict": verdict, "criteria": criteria} if {
-	ids := required[input.stage]
+	ids := array.concat(required[input.stage], added)
 	criteria := [c | some id in ids; c := with_waivers(judged(id))]
 	count(criteria) == count(ids)
 	verdict := lib.worst([c.verdict | some c in criteria])
 }
+
+# METADATA
+# title: Criteria of the repository's own
+# description: that its criteria.yaml requires at this stage
+default added := []
+
+added := data.extra[input.stage]
 
 # METADATA
 # title: One criterion of the decision

@@ -210,3 +210,11 @@ test_a_waiver_of_what_is_firm_waives_nothing if {
 	d := readiness.decision with input as object.union(given, {"waivers": [waiver({"criterion": "tls"})]})
 	d.verdict == "fail"
 }
+
+test_a_criterion_of_the_repository_is_required_too if {
+	d := readiness.decision with input as fixtures.ready("readiness") with data.extra as {"readiness": ["licences"]}
+	d.verdict == "error"
+	[c.id | some c in d.criteria] == array.concat(readiness.required.readiness, ["licences"])
+	e := readiness.decision with input as fixtures.ready("admission") with data.extra as {"readiness": ["licences"]}
+	e.verdict == "pass"
+}

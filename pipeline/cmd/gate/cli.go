@@ -48,6 +48,10 @@ type CLI struct {
 	Plan     PlanCmd     `cmd:"" help:"Show what a commit would change in each environment."`
 	Decide   DecideCmd   `cmd:"" help:"Judge the newest release for an environment by the evidence there is."`
 	Explain  ExplainCmd  `cmd:"" help:"Show what was measured, against what, and what would pass."`
+	WhatIf   WhatIfCmd   `cmd:"" name:"what-if" help:"Decide again by other policies or thresholds, on the same evidence; record nothing."`
+	Replay   ReplayCmd   `cmd:"" help:"Make a decision again from what was kept with it, and compare bit for bit."`
+	Audit    AuditCmd    `cmd:"" help:"Show everything behind 'it was ready', or bundle it to be verified without gate."`
+	Waive    WaiveCmd    `cmd:"" help:"Write a waiver of a criterion, to be reviewed."`
 	Promote  PromoteCmd  `cmd:"" help:"Ask for a release in an environment, and follow what comes of it."`
 	Rollback RollbackCmd `cmd:"" help:"Go back to the release before, or to a named one."`
 	Hold     HoldCmd     `cmd:"" help:"Stop promotions into an environment."`

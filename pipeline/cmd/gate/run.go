@@ -10,8 +10,10 @@ import (
 	"strings"
 
 	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/ledger"
 	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/release"
 	"github.com/smartcloudops/gate/pipeline/report"
 	"github.com/smartcloudops/gate/pipeline/run"
 )
@@ -96,6 +98,13 @@ func (c *DeployCmd) Run(ctx context.Context, g *Globals) error {
 // is named, and ends by what the policies say of the criteria behind them.
 func (g *Globals) measured(ctx context.Context, a ApartFlags, o run.Options) error {
 	known := checks.All()
+	if clone, err := release.OpenClone(ctx, g.Dir, g.Environ); err == nil {
+		if d, err := environments.Read(os.DirFS(clone.Root)); err == nil {
+			if known, err = checks.For(d.App); err != nil {
+				return &Exit{promotion.CodeUsage, err}
+			}
+		}
+	}
 	for _, name := range o.Checks {
 		if !slices.ContainsFunc(known, func(c checks.Check) bool { return c.Name == name }) {
 			var all []string

@@ -115,7 +115,11 @@ func (g *Globals) open(ctx context.Context, named ...string) (*session, error) {
 		return nil, err
 	}
 	s.journal = &promotion.Journal{Ledger: s.ledger, Now: time.Now}
-	s.judge = &promotion.Judge{Policies: p, Checks: checks.All(), Trusted: s.ledger.TrustedFor, Now: time.Now, Machines: s.machines(), Branch: s.branch(), Waivers: s.decl.Waivers}
+	measures, err := checks.For(s.measuredBy().App)
+	if err != nil {
+		return nil, &Exit{promotion.CodeUsage, err}
+	}
+	s.judge = &promotion.Judge{Policies: p, Checks: measures, Trusted: s.ledger.TrustedFor, Now: time.Now, Machines: s.machines(), Branch: s.branch(), Waivers: s.decl.Waivers}
 	if s.base != nil {
 		s.judge.Waivers = s.base.Declarations.Waivers
 		s.judge.Base = s.base.Declarations
@@ -130,6 +134,15 @@ func (s *session) trust() *environments.Trust {
 		return s.base.Declarations.Trust
 	}
 	return s.decl.Trust
+}
+
+// measuredBy are the declarations that name the repository's own checks: the
+// base's, where there is one.
+func (s *session) measuredBy() *environments.Declarations {
+	if s.base != nil {
+		return s.base.Declarations
+	}
+	return s.decl
 }
 
 // machines are the classes whose figures count. What is measured apart is

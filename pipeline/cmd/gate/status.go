@@ -65,6 +65,9 @@ func (c *StatusCmd) show(ctx context.Context, s *session) (moving bool, err erro
 	if err != nil {
 		return false, err
 	}
+	for i := range all {
+		all[i].Waivers = s.waivers(all[i].Name)
+	}
 	last, err := s.ledger.LastSync()
 	if err != nil {
 		return false, err
@@ -79,6 +82,25 @@ func (c *StatusCmd) show(ctx context.Context, s *session) (moving bool, err erro
 		err = errors.Join(report.Status(s.Out, all), inStep(s.Out, last))
 	}
 	return moving, errors.Join(err, failed)
+}
+
+// waivers are those of the environment that count here, with how they stand now.
+func (s *session) waivers(environment string) (all []report.Waiver) {
+	now := s.judge.Now()
+	for _, w := range s.judge.Waivers {
+		if w.Environment != environment {
+			continue
+		}
+		state := "in force"
+		switch {
+		case !now.Before(w.Until.Time()):
+			state = "expired"
+		case now.Before(w.Since.Time()):
+			state = "not yet in force"
+		}
+		all = append(all, report.Waiver{Criterion: w.Criterion, State: state, Until: w.Until.String(), Reason: w.Reason, Author: w.Author})
+	}
+	return all
 }
 
 // standingOf is what there is to say of an environment, and of what it is known
