@@ -35,12 +35,14 @@ type App struct {
 	Test  Command `yaml:"test" json:"test"`
 	// Registry is where releases are pushed to and pulled from, by digest, as
 	// host/path; empty: nowhere, they are built where they are needed.
-	Registry string   `yaml:"registry" json:"registry,omitempty"`
-	Docs     []string `yaml:"docs" json:"docs,omitempty"` // globs (** spans folders) of files that neither the binary, the tests nor the code scan depend on
-	Serve    Serve    `yaml:"serve" json:"serve"`
-	Migrate  *Migrate `yaml:"migrate" json:"migrate,omitempty"`
-	Load     Load     `yaml:"load" json:"load"`
-	Update   Update   `yaml:"update" json:"update"`
+	Registry  string    `yaml:"registry" json:"registry,omitempty"`
+	Docs      []string  `yaml:"docs" json:"docs,omitempty"` // globs (** spans folders) of files that neither the binary, the tests nor the code scan depend on
+	Serve     Serve     `yaml:"serve" json:"serve"`
+	Migrate   *Migrate  `yaml:"migrate" json:"migrate,omitempty"`
+	Load      Load      `yaml:"load" json:"load"`
+	Update    Update    `yaml:"update" json:"update"`
+	Drills    Drills    `yaml:"drills" json:"drills"`
+	Rehearsal Rehearsal `yaml:"rehearsal" json:"rehearsal"`
 }
 
 // Build says which Go package becomes the release.

@@ -102,6 +102,7 @@ func (v *validator) app(f string, a *App) {
 	}
 	v.load(f, &a.Load)
 	v.between(f, "$.update.rate", a.Update.Rate, 1, 5000)
+	v.rehearsal(f, &a.Rehearsal)
 }
 
 func (v *validator) load(f string, l *Load) {

@@ -2,6 +2,7 @@ package ddl
 
 import (
 	"encoding/json"
+	"errors"
 	"regexp"
 	"strings"
 
@@ -85,6 +86,22 @@ type statement struct {
 	kind string // "AlterTableStmt"
 	body json.RawMessage
 	line int
+	text string
+}
+
+// Statements are those by which a migration brings the schema forward; one says
+// that they are written for a transaction.
+func Statements(sql string) (list []string, one bool, err error) {
+	s := forward(sql)
+	if s.odd != "" {
+		return nil, false, errors.New(s.odd)
+	}
+	parsed, _, err := parse(s.text)
+	for _, p := range parsed {
+		list = append(list, p.text)
+		s.one = s.one && p.kind != "TransactionStmt"
+	}
+	return list, s.one, err
 }
 
 // parse reads SQL as PostgreSQL does. The line is that of the mistake.
@@ -97,14 +114,20 @@ func parse(sql string) (list []statement, line int, err error) {
 		Stmts []struct {
 			Stmt     map[string]json.RawMessage `json:"stmt"`
 			Location int                        `json:"stmt_location"`
+			Length   int                        `json:"stmt_len"` // 0: to the end
 		} `json:"stmts"`
 	}
 	if err := json.Unmarshal([]byte(text), &tree); err != nil {
 		return nil, 1, err
 	}
 	for _, s := range tree.Stmts {
+		from := min(s.Location, len(sql))
+		to := min(from+s.Length, len(sql))
+		if s.Length == 0 {
+			to = len(sql)
+		}
 		for kind, body := range s.Stmt {
-			list = append(list, statement{kind: kind, body: body, line: lineAt(sql, s.Location+leading(sql[min(s.Location, len(sql)):]))})
+			list = append(list, statement{kind: kind, body: body, line: lineAt(sql, from+leading(sql[from:])), text: sql[from:to]})
 		}
 	}
 	return list, 0, nil
