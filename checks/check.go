@@ -29,6 +29,9 @@ type Check struct {
 	// Measure measures. It returns an error when the check itself broke; a
 	// meter that was not sound or a missing part is a Status with a Reason.
 	Measure func(context.Context, Input) (Measurement, error)
+	// Drill is Measure of a check that disturbs a service under load: drills that
+	// are due together are phases of one run of load. Nil: it is no drill.
+	Drill func(context.Context, *DrillRun) (Measurement, error)
 	// Pool makes one payload out of the payloads of several completed runs of
 	// one key, oldest first: counts and histograms add up, of other figures the
 	// worst stays. Payload and result are the JSON of the check's payload type.

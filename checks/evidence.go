@@ -175,8 +175,11 @@ type UpdatePayload struct {
 	Requests    int64          `json:"requests"`
 	Failed      int64          `json:"failed"`
 	Failures    map[string]int `json:"failures,omitempty"`
-	Replaced    int            `json:"replaced"`     // instances that were replaced during the measurement
-	PerInstance map[string]int `json:"per_instance"` // requests by instance, from X-Gate-Instance
+	Replaced    int            `json:"replaced"`         // instances that were replaced during the measurement
+	PerInstance map[string]int `json:"per_instance"`     // requests by instance, from X-Gate-Instance
+	Drills      []string       `json:"drills,omitempty"` // that shared the run of load
+	QuietP95    float64        `json:"quiet_p95"`        // before anything was replaced
+	P95         float64        `json:"p95"`
 	P99         float64        `json:"p99"`
 	Phases      []UpdatePhase  `json:"phases"`
 	Generator   GeneratorFacts `json:"generator"`

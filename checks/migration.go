@@ -39,7 +39,7 @@ func Migration() Check {
 			if in.Declarations == nil || in.Declarations.App == nil {
 				return 0
 			}
-			return 2*in.Declarations.App.Rehearsal.WithDefaults().Writes.D() + 10*time.Second
+			return 2*in.Declarations.App.Rehearse.WithDefaults().Writes.D() + 10*time.Second
 		},
 		Measure: migrationMeasure,
 		Pool:    migrationPool,
@@ -52,7 +52,7 @@ func migrationParameters(in Input) map[string]string {
 		a := in.Declarations.App
 		p["migrate"] = environments.Digest(a.Migrate)
 		p["requests"] = environments.Digest([]any{a.Load.Endpoints, a.Drills.Write})
-		p["rehearsal"] = environments.Digest(a.Rehearsal.WithDefaults())
+		p["rehearse"] = environments.Digest(a.Rehearse.WithDefaults())
 	}
 	return p
 }
@@ -271,7 +271,7 @@ func (m *migrationRun) rehearse(ctx context.Context, conn *pgx.Conn, before sche
 
 // crash kills what writes.
 func (m *migrationRun) crash(ctx context.Context, fault migrationFault) (err error) {
-	d := m.in.Declarations.App.Rehearsal.WithDefaults().Writes.D()
+	d := m.in.Declarations.App.Rehearse.WithDefaults().Writes.D()
 	m.in.Note(fmt.Sprintf("migration: %d writers, killed in mid-transaction", acidWriters))
 	if m.payload.ACID, err = runACID(ctx, m.copied, d, fault.acid); err != nil {
 		return err

@@ -195,9 +195,9 @@ func rehearsal(t *testing.T, migration string) (*rehearsed, Input) {
 		table:   map[string]string{oldRelease: "body, at", newRelease: "body"},
 	}
 	app := &environments.App{
-		Name:      "notes",
-		Migrate:   &environments.Migrate{Files: []string{"*.sql"}},
-		Rehearsal: environments.Rehearsal{Writes: environments.Duration(1200 * time.Millisecond)},
+		Name:     "notes",
+		Migrate:  &environments.Migrate{Files: []string{"*.sql"}},
+		Rehearse: environments.Rehearse{Writes: environments.Duration(1200 * time.Millisecond)},
 	}
 	ok := environments.Expect{Status: 200, Body: "stored"}
 	app.Load.Endpoints = []environments.Endpoint{

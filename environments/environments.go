@@ -35,14 +35,14 @@ type App struct {
 	Test  Command `yaml:"test" json:"test"`
 	// Registry is where releases are pushed to and pulled from, by digest, as
 	// host/path; empty: nowhere, they are built where they are needed.
-	Registry  string    `yaml:"registry" json:"registry,omitempty"`
-	Docs      []string  `yaml:"docs" json:"docs,omitempty"` // globs (** spans folders) of files that neither the binary, the tests nor the code scan depend on
-	Serve     Serve     `yaml:"serve" json:"serve"`
-	Migrate   *Migrate  `yaml:"migrate" json:"migrate,omitempty"`
-	Load      Load      `yaml:"load" json:"load"`
-	Update    Update    `yaml:"update" json:"update"`
-	Drills    Drills    `yaml:"drills" json:"drills"`
-	Rehearsal Rehearsal `yaml:"rehearsal" json:"rehearsal"`
+	Registry string   `yaml:"registry" json:"registry,omitempty"`
+	Docs     []string `yaml:"docs" json:"docs,omitempty"` // globs (** spans folders) of files that neither the binary, the tests nor the code scan depend on
+	Serve    Serve    `yaml:"serve" json:"serve"`
+	Migrate  *Migrate `yaml:"migrate" json:"migrate,omitempty"`
+	Load     Load     `yaml:"load" json:"load"`
+	Update   Update   `yaml:"update" json:"update"`
+	Drills   Drills   `yaml:"drills" json:"drills"`
+	Rehearse Rehearse `yaml:"rehearse" json:"rehearse"`
 }
 
 // Build says which Go package becomes the release.
@@ -117,6 +117,7 @@ type Environment struct {
 	Target     string                    `yaml:"target" json:"target"`
 	Listen     string                    `yaml:"listen" json:"listen"` // host:port of the load balancer
 	Instances  Instances                 `yaml:"instances" json:"instances"`
+	Scaling    *Scaling                  `yaml:"scaling" json:"scaling,omitempty"`
 	TLS        TLS                       `yaml:"tls" json:"tls"`
 	Database   Database                  `yaml:"database" json:"database"`
 	Config     map[string]string         `yaml:"config" json:"config,omitempty"`   // handed to every instance as environment variables

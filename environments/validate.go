@@ -102,7 +102,8 @@ func (v *validator) app(f string, a *App) {
 	}
 	v.load(f, &a.Load)
 	v.between(f, "$.update.rate", a.Update.Rate, 1, 5000)
-	v.rehearsal(f, &a.Rehearsal)
+	v.drills(f, &a.Drills)
+	v.rehearse(f, &a.Rehearse)
 }
 
 func (v *validator) load(f string, l *Load) {
@@ -121,19 +122,23 @@ func (v *validator) load(f string, l *Load) {
 			v.say(f, at+".name", "give each endpoint its own lower-case name", "is %q", e.Name)
 		}
 		seen[e.Name] = true
-		if !slices.Contains(methods, e.Method) {
-			v.say(f, at+".method", "use one of "+strings.Join(methods, ", "), "is %q", e.Method)
-		}
-		if !strings.HasPrefix(e.Path, "/") {
-			v.say(f, at+".path", "start it with /", "is %q", e.Path)
-		}
 		v.between(f, at+".weight", e.Weight, 1, 1000)
-		v.between(f, at+".expect.status", e.Expect.Status, 100, 599)
-		v.variables(f, at+".path", []string{e.Path}, loadVariables)
-		v.variables(f, at+".body", []string{e.Body}, loadVariables)
-		for _, h := range sortedValues(e.Headers) {
-			v.variables(f, at+".headers", []string{h}, loadVariables)
-		}
+		v.endpoint(f, at, e)
+	}
+}
+
+func (v *validator) endpoint(f, at string, e Endpoint) {
+	if !slices.Contains(methods, e.Method) {
+		v.say(f, at+".method", "use one of "+strings.Join(methods, ", "), "is %q", e.Method)
+	}
+	if !strings.HasPrefix(e.Path, "/") {
+		v.say(f, at+".path", "start it with /", "is %q", e.Path)
+	}
+	v.between(f, at+".expect.status", e.Expect.Status, 100, 599)
+	v.variables(f, at+".path", []string{e.Path}, loadVariables)
+	v.variables(f, at+".body", []string{e.Body}, loadVariables)
+	for _, h := range sortedValues(e.Headers) {
+		v.variables(f, at+".headers", []string{h}, loadVariables)
 	}
 }
 
@@ -157,6 +162,7 @@ func (v *validator) environment(e *Environment) {
 	if e.Instances.Min > e.Instances.Max {
 		v.say(f, "$.instances.min", "make it at most instances.max", "%d is greater than instances.max %d", e.Instances.Min, e.Instances.Max)
 	}
+	v.scaling(f, e.Scaling)
 	switch e.TLS.Trust {
 	case "private":
 		if e.TLS.Cert != "" || e.TLS.Key != "" {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
 )
 
@@ -73,6 +74,8 @@ type Status struct {
 	Empty       bool       `json:"empty"`    // the database holds no table of the app
 	Since       time.Time  `json:"since"`    // when the daemon started
 	Problem     string     `json:"problem,omitempty"`
+	// Scaling is what decides how many instances there are; nil: nothing does.
+	Scaling *checks.Scaling `json:"scaling,omitempty"`
 }
 
 // Health of an instance or an environment.
@@ -97,7 +100,9 @@ type Instance struct {
 	Health   Health    `json:"health"`
 	Started  time.Time `json:"started"`
 	Restarts int       `json:"restarts"`
-	Log      string    `json:"log"` // file
+	Log      string    `json:"log"`                 // file
+	Reason   string    `json:"reason,omitempty"`    // why it is not healthy
+	LastExit string    `json:"last_exit,omitempty"` // how it last ended unasked
 }
 
 // Arms are the two sides of a canary comparison.

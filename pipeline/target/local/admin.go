@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +39,18 @@ type report struct {
 	target.Status
 	Version string `json:"version"`
 	PID     int    `json:"pid"`
+	// DatabasePID is 0 where the database is not gate's own.
+	DatabasePID int  `json:"database_pid,omitempty"`
+	Managed     bool `json:"managed,omitempty"` // by a service manager, which starts it again
+}
+
+func (d *Daemon) report(ctx context.Context) (report, error) {
+	s, err := d.Status(ctx)
+	r := report{Status: s, Version: d.opt.Version, PID: os.Getpid(), Managed: d.opt.Getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid())}
+	if db := d.database(); !db.External() {
+		r.DatabasePID = db.PID()
+	}
+	return r, err
 }
 
 // ServeAdmin answers commands on the socket until ctx ends. Poke is called when
@@ -62,8 +75,8 @@ func (d *Daemon) ServeAdmin(ctx context.Context, poke func()) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+pathStatus, func(w http.ResponseWriter, r *http.Request) {
-		s, err := d.Status(r.Context())
-		answer(w, report{s, d.opt.Version, os.Getpid()}, err)
+		s, err := d.report(r.Context())
+		answer(w, s, err)
 	})
 	mux.HandleFunc("POST "+pathPoke, func(w http.ResponseWriter, _ *http.Request) {
 		poke()
@@ -89,6 +102,7 @@ func (d *Daemon) ServeAdmin(ctx context.Context, poke func()) error {
 		answer(w, struct{}{}, d.Down(context.WithoutCancel(r.Context())))
 	})
 	mux.HandleFunc("POST "+pathHand, d.handover)
+	d.serveDrills(mux)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
 	answered := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

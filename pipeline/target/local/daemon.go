@@ -80,6 +80,7 @@ type Daemon struct {
 	probeOnce sync.Once
 	probes    *http.Client
 	access    *accessLog
+	scaler    *autoscaler
 	handed    bool          // the listener was given to a successor
 	told      chan struct{} // closed once it is known which instances are ready
 	toldOnce  sync.Once
@@ -125,6 +126,15 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 			return nil, err
 		}
 	}
+	if d.st.Rehearsing {
+		if d.st.Warm.Revision != nil {
+			d.st.Stable, d.st.Warm = d.st.Warm, arm{}
+		}
+		d.st.Canary, d.st.Weight, d.st.Rehearsing = arm{}, 0, false
+		if err := d.save(); err != nil {
+			return nil, err
+		}
+	}
 	if d.st.Environment == nil || d.st.Stable.Revision == nil {
 		d.st.Environment = o.Declared
 	}
@@ -152,6 +162,7 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if d.front, err = d.newFront(d.lis); err != nil {
 		return nil, err
 	}
+	d.scaler = newAutoscaler(d)
 	d.sup, err = supervisor.New(supervisor.Options{
 		StateFile: o.Paths.instances(), LogDir: o.Paths.Logs(), SpecFor: d.specFor, Log: o.Log, Now: o.Now,
 		OnChange: d.follow,
@@ -287,6 +298,7 @@ func (d *Daemon) Run(ctx context.Context, beside ...func(context.Context) error)
 		d.fail(err)
 	}
 	own(&d.wg, ctx, d.upkeep)
+	own(&d.wg, ctx, d.scaler.run)
 	first, stop := context.WithCancel(ctx)
 	var guests sync.WaitGroup
 	for _, f := range beside {

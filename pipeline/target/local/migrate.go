@@ -20,9 +20,15 @@ func (d *Daemon) Migrate(ctx context.Context, token int64, rev target.Revision) 
 	if err := d.fence(token); err != nil {
 		return err
 	}
+	_, err := d.migrate(ctx, rev)
+	return err
+}
+
+// migrate says whether there was anything to run.
+func (d *Daemon) migrate(ctx context.Context, rev target.Revision) (bool, error) {
 	rt, path, err := d.runtime(rev)
 	if err != nil || rt.Migrate == nil {
-		return err
+		return false, err
 	}
 	values := map[string]string{
 		"PORT": "0", "DATABASE_URL": d.database().MigratorURL(), "INSTANCE": "migrate",
@@ -30,7 +36,7 @@ func (d *Daemon) Migrate(ctx context.Context, token int64, rev target.Revision) 
 	}
 	env, err := d.environ(rev.Environment, rt.Migrate.Env, values)
 	if err != nil {
-		return err
+		return false, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, rt.Migrate.Timeout.D())
 	defer cancel()
@@ -46,12 +52,12 @@ func (d *Daemon) Migrate(ctx context.Context, token int64, rev target.Revision) 
 		d.opt.Log.Info(strings.TrimSpace(line), "from", "migrate", "release", rev.Release)
 	}
 	if err == nil {
-		return nil
+		return true, nil
 	}
 	if ctx.Err() != nil && ctx.Err() == context.DeadlineExceeded {
 		err = fmt.Errorf("not done after %s", rt.Migrate.Timeout)
 	}
-	return fmt.Errorf("%w: %w: %.500s", target.ErrMigration, err, lastLine(out.String()))
+	return false, fmt.Errorf("%w: %w: %.500s", target.ErrMigration, err, lastLine(out.String()))
 }
 
 func lastLine(s string) string {

@@ -23,6 +23,8 @@ type state struct {
 	Warm   arm   `json:"warm"`
 	// Replacing: the canary is no canary, but what Replace has done until now.
 	Replacing bool `json:"replacing,omitempty"`
+	// Rehearsing: what is warm is what serves but for a rehearsed rollback.
+	Rehearsing bool `json:"rehearsing,omitempty"`
 	// Environment is the declaration in force: address, certificate, database.
 	Environment *environments.Environment `json:"environment"`
 }

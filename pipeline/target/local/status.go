@@ -38,9 +38,10 @@ func (d *Daemon) Status(ctx context.Context) (target.Status, error) {
 		}
 		out.Instances = append(out.Instances, target.Instance{
 			ID: in.ID, Release: release, Role: role, PID: in.PID, Address: in.Address, Health: in.Health,
-			Started: in.Started, Restarts: in.Restarts, Log: in.Log,
+			Started: in.Started, Restarts: in.Restarts, Log: in.Log, Reason: in.Reason, LastExit: in.LastExit,
 		})
 	}
+	out.Scaling = d.scaler.status()
 	db := d.database()
 	out.Database = db.Describe()
 	d.mu.Lock()
