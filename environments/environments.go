@@ -120,6 +120,7 @@ type Environment struct {
 	Scaling    *Scaling                  `yaml:"scaling" json:"scaling,omitempty"`
 	TLS        TLS                       `yaml:"tls" json:"tls"`
 	Database   Database                  `yaml:"database" json:"database"`
+	Backup     Backup                    `yaml:"backup" json:"backup,omitzero"`
 	Config     map[string]string         `yaml:"config" json:"config,omitempty"`   // handed to every instance as environment variables
 	Secrets    map[string]Secret         `yaml:"secrets" json:"secrets,omitempty"` // likewise, by reference
 	Differs    []string                  `yaml:"differs" json:"differs,omitempty"` // names in Config or Secrets that may differ from the environment it is promoted from
@@ -166,6 +167,44 @@ type Database struct {
 	// Adopt says that the database may hold tables from before gate came: else
 	// an environment without a history must have an empty one.
 	Adopt bool `yaml:"adopt" json:"adopt,omitempty"`
+}
+
+// Backup says how the environment's own PostgreSQL is backed up. What is left
+// out has a default.
+type Backup struct {
+	Every Duration `yaml:"every" json:"every,omitempty"` // between base backups; 24h
+	Keep  int      `yaml:"keep" json:"keep,omitempty"`   // base backups, with the WAL from the oldest on; 2
+	For   Duration `yaml:"for" json:"for,omitempty"`     // older base backups go, but the newest; any age
+	Dir   string   `yaml:"dir" json:"dir,omitempty"`     // absolute path; beside the data
+	S3    *S3      `yaml:"s3" json:"s3,omitempty"`       // where copies go, sealed; nowhere
+}
+
+// Interval is between base backups.
+func (b Backup) Interval() time.Duration {
+	if b.Every > 0 {
+		return b.Every.D()
+	}
+	return 24 * time.Hour
+}
+
+// Count is how many base backups are kept.
+func (b Backup) Count() int {
+	if b.Keep > 0 {
+		return b.Keep
+	}
+	return 2
+}
+
+// S3 is an object store with Amazon's API. Credentials and key are the values
+// of environment variables of whoever starts the daemon.
+type S3 struct {
+	Bucket       string `yaml:"bucket" json:"bucket"`
+	Prefix       string `yaml:"prefix" json:"prefix,omitempty"`
+	Region       string `yaml:"region" json:"region,omitempty"`             // us-east-1
+	EndpointEnv  string `yaml:"endpoint_env" json:"endpoint_env,omitempty"` // variable with the URL of a store that is not Amazon's
+	AccessKeyEnv string `yaml:"access_key_env" json:"access_key_env"`
+	SecretKeyEnv string `yaml:"secret_key_env" json:"secret_key_env"`
+	SealEnv      string `yaml:"seal_env" json:"seal_env"` // variable with the passphrase that all copies are encrypted with, at least 20 characters
 }
 
 // Secret is a reference, never a value. Exactly one field is set.

@@ -3,11 +3,13 @@ package environments
 import (
 	"fmt"
 	"net"
+	"path"
 	"regexp"
 	"slices"
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
 )
@@ -181,6 +183,7 @@ func (v *validator) environment(e *Environment) {
 	if e.Database.URLEnv != "" && !envVarRE.MatchString(e.Database.URLEnv) {
 		v.say(f, "$.database.url_env", "name an environment variable", "is %q", e.Database.URLEnv)
 	}
+	v.backup(f, e.Backup)
 	v.env(f, "$.config", e.Config)
 	for _, name := range sortedKeys(e.Secrets) {
 		s, at := e.Secrets[name], "$.secrets."+name
@@ -195,6 +198,37 @@ func (v *validator) environment(e *Environment) {
 		}
 	}
 	v.promotion(e)
+}
+
+func (v *validator) backup(f string, b Backup) {
+	if b.Every != 0 && b.Every.D() < time.Minute {
+		v.say(f, "$.backup.every", "write 1m or more, as 24h", "is %s", b.Every)
+	}
+	if b.For < 0 {
+		v.say(f, "$.backup.for", "write how long base backups are kept, as 168h", "is %s", b.For)
+	}
+	v.between(f, "$.backup.keep", b.Keep, 0, 1000)
+	if b.Dir != "" && (!path.IsAbs(b.Dir) || path.Clean(b.Dir) != b.Dir) {
+		v.say(f, "$.backup.dir", "write an absolute path without . and ..", "is %q", b.Dir)
+	}
+	if b.S3 == nil {
+		return
+	}
+	if b.S3.Bucket == "" {
+		v.say(f, "$.backup.s3.bucket", "name the bucket", "is empty")
+	}
+	for _, name := range []struct {
+		key, value string
+		needed     bool
+	}{
+		{"endpoint_env", b.S3.EndpointEnv, false}, {"access_key_env", b.S3.AccessKeyEnv, true},
+		{"secret_key_env", b.S3.SecretKeyEnv, true}, {"seal_env", b.S3.SealEnv, true},
+	} {
+		// The value is not repeated: it may be what should stand in the variable.
+		if (name.needed || name.value != "") && !envVarRE.MatchString(name.value) {
+			v.say(f, "$.backup.s3."+name.key, "name an environment variable", "is no name of one")
+		}
+	}
 }
 
 func (v *validator) promotion(e *Environment) {

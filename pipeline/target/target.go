@@ -76,6 +76,18 @@ type Status struct {
 	Problem     string     `json:"problem,omitempty"`
 	// Scaling is what decides how many instances there are; nil: nothing does.
 	Scaling *checks.Scaling `json:"scaling,omitempty"`
+	// Backup is how the backups of the database stand; nil: not known yet.
+	Backup *BackupStatus `json:"backup,omitempty"`
+}
+
+// BackupStatus is how the backups of an environment's database stand.
+type BackupStatus struct {
+	Kept      bool      `json:"kept"`          // gate backs this database up
+	Why       string    `json:"why,omitempty"` // it does not
+	Base      time.Time `json:"base,omitzero"` // when the newest base backup was begun; zero: there is none
+	Bases     int       `json:"bases"`
+	Streaming bool      `json:"streaming"` // what is written is archived at once
+	Problem   string    `json:"problem,omitempty"`
 }
 
 // Health of an instance or an environment.

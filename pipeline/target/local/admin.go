@@ -103,6 +103,7 @@ func (d *Daemon) ServeAdmin(ctx context.Context, poke func()) error {
 	})
 	mux.HandleFunc("POST "+pathHand, d.handover)
 	d.serveDrills(mux)
+	d.backupRoutes(ctx, mux)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
 	answered := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -154,6 +155,22 @@ func NewClient(p Paths) *Client {
 }
 
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	body, err := c.ask(ctx, method, path, in)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(body).Decode(out); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("daemon of %s: unreadable answer: %w", c.paths.Environment, err)
+	}
+	return nil
+}
+
+// ask is call with the answer still to be read, and closed.
+func (c *Client) ask(ctx context.Context, method, path string, in any) (io.ReadCloser, error) {
 	var body io.Reader
 	if in != nil {
 		r, w := io.Pipe()
@@ -162,32 +179,26 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://daemon"+path, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
-		return fmt.Errorf("%w for %s: start it with gate serve %s", ErrNoDaemon, c.paths.Environment, c.paths.Environment)
+		return nil, fmt.Errorf("%w for %s: start it with gate serve %s", ErrNoDaemon, c.paths.Environment, c.paths.Environment)
+	}
+	if res.StatusCode < 300 {
+		return res.Body, nil
 	}
 	defer res.Body.Close()
-	if res.StatusCode >= 300 {
-		var e struct {
-			Error string `json:"error"`
-		}
-		if json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&e) != nil || e.Error == "" {
-			e.Error = res.Status
-		}
-		return fmt.Errorf("daemon of %s: %s", c.paths.Environment, e.Error)
+	var e struct {
+		Error string `json:"error"`
 	}
-	if out == nil || res.StatusCode == http.StatusNoContent {
-		return nil
+	if json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&e) != nil || e.Error == "" {
+		e.Error = res.Status
 	}
-	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
-		return fmt.Errorf("daemon of %s: unreadable answer: %w", c.paths.Environment, err)
-	}
-	return nil
+	return nil, fmt.Errorf("daemon of %s: %s", c.paths.Environment, e.Error)
 }
 
 // Status is what the environment runs; ErrNoDaemon when nobody answers.

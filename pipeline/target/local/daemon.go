@@ -61,6 +61,7 @@ type Daemon struct {
 	synthetic  string // key of synthetic requests
 	started    time.Time
 	lock       *os.File
+	backups    backups
 	sup        *supervisor.Supervisor
 
 	op sync.Mutex // held by the one operation that changes what serves
@@ -154,6 +155,9 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 		return nil, err
 	}
 	if err := d.openDatabase(ctx, d.st.Environment); err != nil {
+		return nil, err
+	}
+	if err := d.openBackups(ctx, d.st.Environment); err != nil {
 		return nil, err
 	}
 	if d.access, err = openAccessLog(o.Paths); err != nil {
@@ -299,6 +303,7 @@ func (d *Daemon) Run(ctx context.Context, beside ...func(context.Context) error)
 	}
 	own(&d.wg, ctx, d.upkeep)
 	own(&d.wg, ctx, d.scaler.run)
+	own(&d.wg, ctx, d.keepBackups)
 	first, stop := context.WithCancel(ctx)
 	var guests sync.WaitGroup
 	for _, f := range beside {
@@ -392,6 +397,7 @@ func (d *Daemon) close() {
 	if d.sup != nil {
 		d.sup.Detach()
 	}
+	d.closeBackups()
 	if d.db != nil {
 		d.db.Close()
 	}
@@ -433,7 +439,7 @@ func (d *Daemon) Down(ctx context.Context) error {
 	d.st.Stable.Revision, d.st.Replacing = nil, false
 	err := d.save()
 	d.mu.Unlock()
-	err = errors.Join(err, d.entrance().Swap(balancer.Set{}), d.sup.StopAll(ctx), d.database().Stop(ctx))
+	err = errors.Join(err, d.entrance().Swap(balancer.Set{}), d.sup.StopAll(ctx), d.dropBackups(ctx), d.database().Stop(ctx))
 	d.downOnce.Do(func() { close(d.downAsked) })
 	return err
 }

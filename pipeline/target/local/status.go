@@ -44,6 +44,7 @@ func (d *Daemon) Status(ctx context.Context) (target.Status, error) {
 	out.Scaling = d.scaler.status()
 	db := d.database()
 	out.Database = db.Describe()
+	out.Backup = d.backupStatus()
 	d.mu.Lock()
 	out.Problem = d.problem
 	d.mu.Unlock()

@@ -61,6 +61,7 @@ type Cluster struct {
 	dir      string
 	name     string
 	external bool
+	copied   bool     // a scratch copy: made by OpenCopy
 	server   *url.URL // of an external server
 	settings map[string]string
 	log      io.Writer
