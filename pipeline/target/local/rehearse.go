@@ -239,3 +239,31 @@ var (
 	_ checks.Rehearser    = (*Client)(nil)
 	_ checks.CrashingCopy = (*Copy)(nil)
 )
+
+// databaseSize is what was found last.
+type databaseSize struct {
+	sync.Mutex
+	at    time.Time
+	bytes int64
+}
+
+// databaseBytes is the size of the database, or 0. A status is asked for often,
+// so that the figure may be some seconds old.
+func (d *Daemon) databaseBytes(ctx context.Context) int64 {
+	d.size.Lock()
+	defer d.size.Unlock()
+	if time.Since(d.size.at) < sizeFor {
+		return d.size.bytes
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	n, err := d.database().Bytes(ctx)
+	if err != nil {
+		n = 0
+	}
+	d.size.bytes, d.size.at = n, time.Now()
+	return n
+}
+
+// sizeFor is how long a size is good for.
+const sizeFor = 10 * time.Second
