@@ -80,6 +80,17 @@ func payloads() map[string]any {
 			From: "sha256:bbbb", To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4,
 			PerInstance: map[string]int{"1": 500, "2": 500}, Generator: sound,
 		},
+		"migration": checks.MigrationPayload{
+			Release: release, Previous: "sha256:bbbb", Declared: true, Files: 3, Pending: 1, Statements: 2,
+			Copy: checks.RehearsedCopy{Rows: 1000},
+			Rehearsal: &checks.RehearsalFigures{
+				Changes: 2, Samples: 40, Interval: 0.01, LockSeconds: 0.02, WaitSeconds: 0.03, Probes: 500,
+				Users: &checks.ReleaseRun{Ready: true, Requests: 60},
+			},
+			PreviousOnNew: &checks.ReleaseRun{Ready: true, Requests: 96},
+			ACID:          checks.ACIDFigures{Writers: 50, Kills: 30, Crashes: 2, Acknowledged: 4000, Found: 4000, Reads: 100},
+			App:           &checks.ACIDFigures{Writers: 50, Kills: 2, Acknowledged: 900, Found: 900, Reads: 50},
+		},
 		"tls": checks.TLSPayload{
 			Address: "127.0.0.1:8443", Name: "localhost", Version: "TLS 1.3", MinVersion: "TLS 1.2",
 			ChainValid: true, NameValid: true, PrivateTrust: true, NotAfter: now.Add(59 * 24 * time.Hour), Issuer: "gate",
@@ -106,7 +117,7 @@ func ready(t testing.TB, stage Stage) Input {
 	for check, payload := range payloads() {
 		want := Expected{Version: 1, Scope: "release", Subject: release, Key: "sha256:key-" + check, Trust: "private"}
 		switch check {
-		case "load", "update", "canary":
+		case "load", "update", "migration", "canary":
 			want.Environment = "staging"
 		case "tls":
 			want.Environment, want.Scope, want.Subject = "staging", "environment", "sha256:cccc"
