@@ -91,6 +91,12 @@ func payloads() map[string]any {
 			ACID:          checks.ACIDFigures{Writers: 50, Kills: 30, Crashes: 2, Acknowledged: 4000, Found: 4000, Reads: 100},
 			App:           &checks.ACIDFigures{Writers: 50, Kills: 2, Acknowledged: 900, Found: 900, Reads: 50},
 		},
+		"backup": checks.BackupPayload{
+			SystemIdentifier: "7", ServerVersion: "15.18", BaseTime: now.Add(-time.Hour), BaseAgeSeconds: 3600, BaseBytes: 1 << 26,
+			Streaming: true, Restored: true, Verified: true, Amcheck: true, Point: true, Tables: 3, Equal: 3, Rows: 1000,
+			Sequences: 1, Indexes: 3, Roles: 3, Extensions: 1, RPOSeconds: 0.1, RTOSeconds: 8, RestoreSeconds: 6, Answered: 2, Asked: 2,
+			Remote: []checks.BackupRemote{}, Faults: []checks.BackupFault{},
+		},
 		"tls": checks.TLSPayload{
 			Address: "127.0.0.1:8443", Name: "localhost", Version: "TLS 1.3", MinVersion: "TLS 1.2",
 			ChainValid: true, NameValid: true, PrivateTrust: true, NotAfter: now.Add(59 * 24 * time.Hour), Issuer: "gate",
@@ -119,7 +125,7 @@ func ready(t testing.TB, stage Stage) Input {
 		switch check {
 		case "load", "update", "migration", "canary":
 			want.Environment = "staging"
-		case "tls":
+		case "tls", "backup":
 			want.Environment, want.Scope, want.Subject = "staging", "environment", "sha256:cccc"
 		}
 		in.Expected[check] = want

@@ -22,6 +22,9 @@ var irrelevant = []string{
 	"evidence.*.payload.from", "evidence.*.payload.rate", "evidence.*.payload.seconds", "evidence.*.payload.p99", "evidence.*.payload.phases",
 	"evidence.*.payload.address", "evidence.*.payload.name", "evidence.*.payload.issuer",
 	"evidence.*.payload.environments.1",
+	"evidence.*.payload.system_identifier", "evidence.*.payload.server_version", "evidence.*.payload.base_bytes", "evidence.*.payload.wal_bytes",
+	"evidence.*.payload.sequences", "evidence.*.payload.indexes", "evidence.*.payload.roles", "evidence.*.payload.extensions",
+	"evidence.*.payload.retakes", "evidence.*.payload.restore_seconds", "evidence.*.payload.verify_seconds",
 	"evidence.*.payload.stable.restarts",
 	"evidence.*.payload.pending_files", "evidence.*.payload.rollback_until",
 	"evidence.*.payload.copy.at", "evidence.*.payload.copy.tables", "evidence.*.payload.copy.bytes", "evidence.*.payload.copy.target_bytes",
@@ -112,7 +115,7 @@ func TestNoMutationPasses(t *testing.T) {
 	for _, stage := range []Stage{Readiness, Canary} {
 		in := ready(t, stage)
 		keep := map[string]bool{"canary": stage == Canary}
-		for _, c := range []string{"tests", "scan", "leaks", "load", "update", "migration", "tls", "config"} {
+		for _, c := range []string{"tests", "scan", "leaks", "load", "update", "migration", "backup", "tls", "config"} {
 			keep[c] = stage == Readiness
 		}
 		in.Evidence = slices.DeleteFunc(in.Evidence, func(r Record) bool { return !keep[r.Check] })
@@ -179,6 +182,8 @@ func stillTrue(stage Stage, path []string, value any) bool {
 		return value == nil || value == any(deleted{}) // warns, which promotes
 	case last == "reason":
 		return isText
+	case last == "same_disk":
+		return value == any(true) // warns
 	case last == "age_seconds":
 		return value == any(-1) // within the tolerance of clocks
 	}

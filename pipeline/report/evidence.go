@@ -89,6 +89,14 @@ func figuresOf(e checks.Evidence) string {
 		return sentenceOf(e.Payload, func(x checks.UpdatePayload) string {
 			return fmt.Sprintf("%d of %d requests failed%s while %d instances were replaced; p99 %s", x.Failed, x.Requests, inParentheses(counts(x.Failures)), x.Replaced, milliseconds(x.P99))
 		})
+	case "backup":
+		return sentenceOf(e.Payload, func(x checks.BackupPayload) string {
+			s := fmt.Sprintf("%d of %d tables equal, %d rows; RPO %s, RTO %.1f s; base backup of %s", x.Equal, x.Tables, x.Rows, milliseconds(x.RPOSeconds), x.RTOSeconds, stamp(x.BaseTime))
+			for _, f := range x.Faults[:min(len(x.Faults), 3)] {
+				s += "; " + f.What
+			}
+			return s
+		})
 	case "tls":
 		return sentenceOf(e.Payload, func(x checks.TLSPayload) string {
 			s := fmt.Sprintf("%s at %s for %s, chain valid: %t, name valid: %t, until %s", x.Version, x.Address, x.Name, x.ChainValid, x.NameValid, stamp(x.NotAfter))

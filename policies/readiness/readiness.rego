@@ -8,6 +8,7 @@
 package gate.readiness
 
 import data.gate.lib
+import data.gate.readiness.backup
 import data.gate.readiness.canary
 import data.gate.readiness.change
 import data.gate.readiness.config
@@ -24,11 +25,11 @@ import data.gate.readiness.update
 # description: in the order in which they are reported, cheapest to mend first
 required := {
 	"admission": ["source", "tests", "scan", "config"],
-	"readiness": ["source", "tests", "scan", "config", "load", "update", "migration", "tls"],
-	"promotion": ["source", "tests", "scan", "config", "load", "update", "migration", "tls"],
-	"serving": ["source", "tests", "scan", "config", "load", "update", "tls"],
+	"readiness": ["source", "tests", "scan", "config", "load", "update", "migration", "backup", "tls"],
+	"promotion": ["source", "tests", "scan", "config", "load", "update", "migration", "backup", "tls"],
+	"serving": ["source", "tests", "scan", "config", "load", "update", "backup", "tls"],
 	"canary": ["canary"],
-	"change": ["source", "change", "tests", "scan", "config", "load", "update", "migration", "tls"],
+	"change": ["source", "change", "tests", "scan", "config", "load", "update", "migration", "backup", "tls"],
 }
 
 # METADATA
@@ -49,6 +50,8 @@ found["load"] := load.criterion
 found["update"] := update.criterion
 
 found["migration"] := migration.criterion
+
+found["backup"] := backup.criterion
 
 found["tls"] := tls.criterion
 

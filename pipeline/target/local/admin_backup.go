@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/smartcloudops/gate/checks"
@@ -29,17 +30,103 @@ type restored struct {
 	Fault    *checks.BackupFault `json:"fault,omitempty"`
 }
 
+// Answers that are one value.
+type (
+	amchecked struct {
+		Complaint string `json:"complaint"`
+	}
+	served struct {
+		Address string `json:"address"`
+	}
+	sessions struct {
+		Sessions int64 `json:"sessions"`
+	}
+	marked struct {
+		Mark  checks.BackupMark   `json:"mark"`
+		Fault *checks.BackupFault `json:"fault,omitempty"`
+	}
+)
+
 // copied is a restored copy with who asked for it.
 type copied struct {
 	*backup.Copy
 	gone chan struct{} // closed by who has ended it
+
+	mu   sync.Mutex
+	apps []*apart
 }
 
 func (d *Daemon) backupRoutes(ctx context.Context, mux *http.ServeMux) {
 	mux.HandleFunc("POST "+pathCopies, func(w http.ResponseWriter, r *http.Request) { d.restore(ctx, w, r) })
+	mux.HandleFunc("GET "+pathBackup, func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, d.backupFacts(), nil)
+	})
+	mux.HandleFunc("POST "+pathBackup+"/base", func(w http.ResponseWriter, r *http.Request) {
+		k, err := d.keeper()
+		if err == nil {
+			err = k.Base(context.WithoutCancel(r.Context()))
+		}
+		answer(w, struct{}{}, err)
+	})
+	mux.HandleFunc("POST "+pathBackup+"/mark", func(w http.ResponseWriter, r *http.Request) {
+		k, err := d.keeper()
+		var m marked
+		if err == nil {
+			m.Mark, err = k.Mark(r.Context())
+		}
+		if errors.As(err, &m.Fault) {
+			err = nil
+		}
+		answer(w, m, err)
+	})
+	mux.HandleFunc("POST "+pathCopies+"/{id}/inspect", ofCopy(d, func(ctx context.Context, c *copied, m checks.BackupMark) (any, error) {
+		return c.Inspect(ctx, m)
+	}))
+	mux.HandleFunc("POST "+pathCopies+"/{id}/amcheck", ofCopy(d, func(ctx context.Context, c *copied, _ struct{}) (any, error) {
+		said, err := c.Amcheck(ctx)
+		return amchecked{said}, err
+	}))
+	mux.HandleFunc("POST "+pathCopies+"/{id}/serve", ofCopy(d, func(ctx context.Context, c *copied, _ struct{}) (any, error) {
+		rev, err := d.asServing("")
+		if err != nil {
+			return nil, err
+		}
+		a, err := d.startApart(ctx, rev, c.AppURL())
+		if err != nil {
+			return nil, err
+		}
+		c.mu.Lock()
+		c.apps = append(c.apps, a)
+		c.mu.Unlock()
+		return served{a.address}, nil
+	}))
+	mux.HandleFunc("POST "+pathCopies+"/{id}/sessions", ofCopy(d, func(ctx context.Context, c *copied, _ struct{}) (any, error) {
+		n, err := c.Sessions(ctx)
+		return sessions{n}, err
+	}))
 	mux.HandleFunc("DELETE "+pathCopies+"/{id}", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, d.discard(context.WithoutCancel(r.Context()), r.PathValue("id")))
 	})
+}
+
+// ofCopy answers a question about a copy.
+func ofCopy[Q any](d *Daemon, f func(context.Context, *copied, Q) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var q Q
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<20)).Decode(&q); err != nil && !errors.Is(err, io.EOF) {
+			answer(w, nil, err)
+			return
+		}
+		d.backups.mu.Lock()
+		c := d.backups.copies[r.PathValue("id")]
+		d.backups.mu.Unlock()
+		if c == nil {
+			answer(w, nil, errors.New("the copy is gone"))
+			return
+		}
+		v, err := f(r.Context(), c, q)
+		answer(w, v, err)
+	}
 }
 
 // keeper is what keeps the backups, or why there is none.
@@ -79,7 +166,7 @@ func (d *Daemon) restore(ctx context.Context, w http.ResponseWriter, r *http.Req
 		answer(w, nil, err)
 		return
 	}
-	own := &copied{c, make(chan struct{})}
+	own := &copied{Copy: c, gone: make(chan struct{})}
 	d.backups.mu.Lock()
 	d.backups.copies[c.ID()] = own
 	d.backups.mu.Unlock()
@@ -114,6 +201,12 @@ func (d *Daemon) discard(ctx context.Context, id string) error {
 		return nil
 	}
 	defer close(c.gone)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range c.apps {
+		a.stop()
+	}
+	c.apps = nil
 	return c.Close(ctx)
 }
 
@@ -128,7 +221,11 @@ type Copy struct {
 // Restore implements checks.Restorer: the daemon restores, and removes the copy
 // when it is closed or the caller is gone.
 func (c *Client) Restore(ctx context.Context, at time.Time) (checks.DatabaseCopy, error) {
-	return c.restore(ctx, checks.BackupPoint{At: at})
+	n, err := c.restore(ctx, checks.BackupPoint{At: at})
+	if err != nil {
+		return nil, err // and no typed nil
+	}
+	return n, nil
 }
 
 func (c *Client) restore(ctx context.Context, p checks.BackupPoint) (*Copy, error) {
@@ -186,4 +283,67 @@ func (n *Copy) path(parts ...string) string {
 	return p
 }
 
-var _ checks.Restorer = (*Client)(nil)
+// Inspect implements checks.BackupCopy.
+func (n *Copy) Inspect(ctx context.Context, m checks.BackupMark) (f checks.CopyFacts, err error) {
+	m.Database = checks.DatabaseDigest{} // may be long, and who compares has it
+	err = n.c.call(ctx, http.MethodPost, n.path("inspect"), m, &f)
+	return f, err
+}
+
+// Amcheck implements checks.BackupCopy.
+func (n *Copy) Amcheck(ctx context.Context) (string, error) {
+	var a amchecked
+	err := n.c.call(ctx, http.MethodPost, n.path("amcheck"), nil, &a)
+	return a.Complaint, err
+}
+
+// Serve implements checks.BackupCopy.
+func (n *Copy) Serve(ctx context.Context) (string, error) {
+	var a served
+	err := n.c.call(ctx, http.MethodPost, n.path("serve"), nil, &a)
+	return a.Address, err
+}
+
+// Sessions implements checks.BackupCopy.
+func (n *Copy) Sessions(ctx context.Context) (int64, error) {
+	var a sessions
+	err := n.c.call(ctx, http.MethodPost, n.path("sessions"), nil, &a)
+	return a.Sessions, err
+}
+
+// BackupFacts implements checks.Backups.
+func (c *Client) BackupFacts(ctx context.Context) (f checks.BackupFacts, err error) {
+	err = c.call(ctx, http.MethodGet, pathBackup, nil, &f)
+	return f, err
+}
+
+// MarkBackup implements checks.Backups.
+func (c *Client) MarkBackup(ctx context.Context) (checks.BackupMark, error) {
+	var m marked
+	if err := c.call(ctx, http.MethodPost, pathBackup+"/mark", nil, &m); err != nil {
+		return m.Mark, err
+	}
+	if m.Fault != nil {
+		return m.Mark, m.Fault
+	}
+	return m.Mark, nil
+}
+
+// RestoreBackup implements checks.Backups.
+func (c *Client) RestoreBackup(ctx context.Context, p checks.BackupPoint) (checks.BackupCopy, error) {
+	n, err := c.restore(ctx, p)
+	if err != nil {
+		return nil, err // and no typed nil
+	}
+	return n, nil
+}
+
+// BaseBackup has the daemon make a base backup now.
+func (c *Client) BaseBackup(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, pathBackup+"/base", nil, nil)
+}
+
+var (
+	_ checks.Restorer = (*Client)(nil)
+	_ checks.Backups  = (*Client)(nil)
+)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
 	"github.com/smartcloudops/gate/pipeline/target/local/backup"
@@ -73,11 +74,14 @@ func (d *Daemon) dropBackups(ctx context.Context) error {
 	return nil
 }
 
-func (d *Daemon) backupStatus() *target.BackupStatus {
-	k := d.backups.keeper
-	if k == nil {
-		return &target.BackupStatus{Why: d.backups.why}
+func (d *Daemon) backupFacts() checks.BackupFacts {
+	if d.backups.keeper == nil {
+		return checks.BackupFacts{Why: d.backups.why}
 	}
-	f := k.Facts()
-	return &target.BackupStatus{Kept: true, Base: f.BaseTime, Bases: f.Bases, Streaming: f.Streaming, Problem: f.Problem}
+	return d.backups.keeper.Facts()
+}
+
+func (d *Daemon) backupStatus() *target.BackupStatus {
+	f := d.backupFacts()
+	return &target.BackupStatus{Kept: f.Kept, Why: f.Why, Base: f.BaseTime, Bases: f.Bases, Streaming: f.Streaming, Problem: f.Problem}
 }

@@ -94,6 +94,11 @@ func (c *Cluster) renew(ctx context.Context) error {
 	if err := c.checkVersion(ctx, conn); err != nil {
 		return err
 	}
+	// What follows is not of the source.
+	err = conn.QueryRow(ctx, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").Scan(&c.recovered)
+	if err != nil {
+		return c.explain(err, "read the copy's next transaction")
+	}
 	fresh := secrets{ID: random(16), Admin: random(32), Migrator: random(32), App: random(32)}
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		for role, password := range map[string]string{adminRole: fresh.Admin, c.migratorRole(): fresh.Migrator, c.appRole(): fresh.App} {
@@ -113,6 +118,10 @@ func (c *Cluster) renew(ctx context.Context) error {
 	c.secrets = fresh
 	return nil
 }
+
+// Recovered is the number of the first transaction of a copy that its source
+// knows nothing of.
+func (c *Cluster) Recovered() int64 { return c.recovered }
 
 // overwrite replaces a file in the data folder, which is the runner's: a link
 // planted there must not lead root elsewhere.
