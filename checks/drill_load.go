@@ -58,7 +58,8 @@ type drillSample struct {
 	why             string
 	answered        bool
 	instance        string
-	values          *loadValues // of a write
+	values          *loadValues // of a write that can be found again
+	other           bool        // it may have written, and nobody knows where
 }
 
 func newDrillLoad(in Input) (*drillLoad, error) {
@@ -137,6 +138,8 @@ func (l *drillLoad) send(client *loadClient, endpoint, user int, due, free time.
 	values := l.plan.values(user)
 	if l.write != nil && endpoint == l.writeAt {
 		s.values = &values
+	} else if m := l.plan.endpoints[endpoint].method; m != "GET" && m != "HEAD" {
+		s.other = true
 	}
 	answer := l.plan.sendAs(l.all, client, endpoint, values, s.sent.Add(loadTimeout))
 	if l.all.Err() != nil {
@@ -230,6 +233,8 @@ func (l *drillLoad) between(from, to time.Time) []drillSample {
 
 // WriteCount says what became of the requests that store something.
 type WriteCount struct {
+	Declared     bool  `json:"declared"` // app.yaml says how writes are found again
+	Other        int64 `json:"other"`    // requests that may have stored something that can't be found again
 	Sent         int64 `json:"sent"`
 	Acknowledged int64 `json:"acknowledged"`
 	Found        int64 `json:"found"`   // of the acknowledged, stored once
@@ -238,6 +243,8 @@ type WriteCount struct {
 }
 
 func (w *WriteCount) add(o WriteCount) {
+	w.Declared = w.Declared && o.Declared
+	w.Other += o.Other
 	w.Sent += o.Sent
 	w.Acknowledged += o.Acknowledged
 	w.Found += o.Found
@@ -247,9 +254,12 @@ func (w *WriteCount) add(o WriteCount) {
 
 // count looks for what the requests have stored. None of them is still under way.
 func (l *drillLoad) count(ctx context.Context, samples []drillSample) (WriteCount, error) {
-	var sum WriteCount
+	sum := WriteCount{Declared: l.write != nil}
 	byUser := map[int][]drillSample{}
 	for _, s := range samples {
+		if s.other {
+			sum.Other++
+		}
 		if s.values != nil {
 			byUser[s.values.user] = append(byUser[s.values.user], s)
 		}

@@ -22,8 +22,7 @@ type ScalingPayload struct {
 	Before      int     `json:"before"` // instances that got traffic
 	Peak        int     `json:"peak"`
 	After       int     `json:"after"`
-	Answered    int     `json:"answered"`     // instances that answered
-	NewAnswered int     `json:"new_answered"` // of those that came
+	NewAnswered int     `json:"new_answered"` // of the instances that came
 	Highest     float64 `json:"highest"`      // value of the metric for each instance
 	Known       bool    `json:"known"`        // it had a value whenever it was looked at
 	// UpSeconds is from the users' arrival until an instance more got traffic; 0:
@@ -118,7 +117,7 @@ func scalingDrill(ctx context.Context, r *DrillRun) (Measurement, error) {
 	}
 	p.After, p.Saved, p.Why, p.Changes = s.Actual, s.Saved, s.Why, s.Changes
 	p.DrillFigures = w.figures()
-	p.Answered, p.NewAnswered = len(p.PerInstance), max(0, len(p.PerInstance)-p.Before)
+	p.NewAnswered = max(0, len(p.PerInstance)-p.Before)
 	r.in.Note(fmt.Sprintf("scaling: %d to %d and %d instances; %d requests, %d failed", p.Before, p.Peak, p.After, p.Requests, p.Failed))
 	return w.sound(p.DrillFigures, Measurement{Payload: p}), nil
 }
@@ -163,7 +162,7 @@ func scalingWorse(a, b ScalingPayload) ScalingPayload {
 	}
 	a.DownSeconds = max(a.DownSeconds, b.DownSeconds)
 	a.Peak, a.After = min(a.Peak, b.Peak), max(a.After, b.After)
-	a.Answered, a.NewAnswered = min(a.Answered, b.Answered), min(a.NewAnswered, b.NewAnswered)
+	a.NewAnswered = min(a.NewAnswered, b.NewAnswered)
 	a.Known = a.Known && b.Known
 	a.Highest = max(a.Highest, b.Highest)
 	a.Before, a.Users = max(a.Before, b.Before), min(a.Users, b.Users)

@@ -66,6 +66,11 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 		{"port out of range", "staging.yaml", "127.0.0.1:8443", "127.0.0.1:99999", []string{"environments/staging.yaml:3", "99999"}},
 		{"two documents", "staging.yaml", "environment: staging", "---\nenvironment: staging\n---", []string{"environments/staging.yaml"}},
 		{"circle", "staging.yaml", "promotion:", "promotion:\n  from: production\n  canary: {weight: 1, min_samples: 1, limit: 1s, synthetic: 0}", []string{"leads in a circle"}},
+		{"scaling by what is not known", "staging.yaml", "metric: concurrency", "metric: luck", []string{"environments/staging.yaml:15", "scaling.metric"}},
+		{"scaling beyond a core", "staging.yaml", "metric: concurrency, target: 8", "metric: cpu, target: 101", []string{"environments/staging.yaml:15", "scaling.target"}},
+		{"a drill of days", "app.yaml", "recover: 30s", "recover: 48h", []string{"environments/app.yaml:", "drills.recover is 48h0m0s"}},
+		{"writes that can't be told apart", "app.yaml", `holds: '"value":${SEQ}}'`, `holds: '"value":'`, []string{"environments/app.yaml:", "drills.write.holds does not tell"}},
+		{"writes that are read nowhere", "app.yaml", "read: /api", "read: api", []string{"environments/app.yaml:", "drills.write.read"}},
 		{"duplicate key", "staging.yaml", "target: local", "target: local\ntarget: local", []string{"environments/staging.yaml:3"}},
 	}
 	for _, tt := range tests {

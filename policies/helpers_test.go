@@ -97,6 +97,18 @@ func payloads() map[string]any {
 			Sequences: 1, Indexes: 3, Roles: 3, Extensions: 1, RPOSeconds: 0.1, RTOSeconds: 8, RestoreSeconds: 6, Answered: 2, Asked: 2,
 			Remote: []checks.BackupRemote{}, Faults: []checks.BackupFault{},
 		},
+		"rollback": checks.RollbackPayload{
+			DrillFigures: drilled(), From: "sha256:bbbb", To: release, Reached: true, BackSeconds: 1.2, ForthSeconds: 0.002,
+			ByPrevious: 300, ByRelease: 400, Schema: "the previous release on the schema of the release", Migrated: true,
+		},
+		"restart": checks.RestartPayload{
+			DrillFigures: drilled(), Faults: []checks.RestartFault{killed("instance", 1), killed("daemon", 0), killed("database", 0)},
+			Writes: checks.WriteCount{Declared: true, Sent: 200, Acknowledged: 190, Found: 190},
+		},
+		"scaling": checks.ScalingPayload{
+			DrillFigures: scaled(), Metric: "concurrency", Target: 8, Min: 2, Max: 10, Users: 48, Before: 2, Peak: 4, After: 2,
+			NewAnswered: 2, Highest: 18.5, Known: true, UpSeconds: 2.5, DownSeconds: 11, Saved: 1.5,
+		},
 		"tls": checks.TLSPayload{
 			Address: "127.0.0.1:8443", Name: "localhost", Version: "TLS 1.3", MinVersion: "TLS 1.2",
 			ChainValid: true, NameValid: true, PrivateTrust: true, NotAfter: now.Add(59 * 24 * time.Hour), Issuer: "gate",
@@ -106,6 +118,26 @@ func payloads() map[string]any {
 			"stable": {Release: "sha256:bbbb", Requests: 3000, Errors: 3, P95: 0.1},
 			"canary": {Release: release, Requests: 1000, Errors: 1, P95: 0.1},
 		},
+	}
+}
+
+func drilled() checks.DrillFigures {
+	return checks.DrillFigures{
+		Drills: []string{"update"}, Rate: 50, Seconds: 20, Requests: 1000, PerInstance: map[string]int{"1": 500, "2": 500},
+		QuietP95: 0.09, P95: 0.1, P99: 0.2, Generator: checks.GeneratorFacts{CPUShare: 0.2},
+	}
+}
+
+func scaled() checks.DrillFigures {
+	f := drilled()
+	f.PerInstance = map[string]int{"1": 300, "2": 300, "3": 200, "4": 200}
+	return f
+}
+
+func killed(part string, restarts int) checks.RestartFault {
+	return checks.RestartFault{
+		Part: part, What: part, How: "SIGKILL", By: "the daemon", Recovered: true, RecoverSeconds: 1, Requests: 300,
+		InstancesBefore: 2, InstancesAfter: 2, Restarts: restarts,
 	}
 }
 
@@ -123,7 +155,7 @@ func ready(t testing.TB, stage Stage) Input {
 	for check, payload := range payloads() {
 		want := Expected{Version: 1, Scope: "release", Subject: release, Key: "sha256:key-" + check, Trust: "private"}
 		switch check {
-		case "load", "update", "migration", "canary":
+		case "load", "update", "migration", "rollback", "restart", "scaling", "canary":
 			want.Environment = "staging"
 		case "tls", "backup":
 			want.Environment, want.Scope, want.Subject = "staging", "environment", "sha256:cccc"

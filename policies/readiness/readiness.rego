@@ -14,6 +14,9 @@ import data.gate.readiness.change
 import data.gate.readiness.config
 import data.gate.readiness.load
 import data.gate.readiness.migration
+import data.gate.readiness.restart
+import data.gate.readiness.rollback
+import data.gate.readiness.scaling
 import data.gate.readiness.scan
 import data.gate.readiness.source
 import data.gate.readiness.tests
@@ -25,11 +28,11 @@ import data.gate.readiness.update
 # description: in the order in which they are reported, cheapest to mend first
 required := {
 	"admission": ["source", "tests", "scan", "config"],
-	"readiness": ["source", "tests", "scan", "config", "load", "update", "migration", "backup", "tls"],
-	"promotion": ["source", "tests", "scan", "config", "load", "update", "migration", "backup", "tls"],
+	"readiness": ["source", "tests", "scan", "config", "load", "update", "migration", "backup", "rollback", "restart", "scaling", "tls"],
+	"promotion": ["source", "tests", "scan", "config", "load", "update", "migration", "backup", "rollback", "restart", "scaling", "tls"],
 	"serving": ["source", "tests", "scan", "config", "load", "update", "backup", "tls"],
 	"canary": ["canary"],
-	"change": ["source", "change", "tests", "scan", "config", "load", "update", "migration", "backup", "tls"],
+	"change": ["source", "change", "tests", "scan", "config", "load", "update", "migration", "backup", "rollback", "restart", "scaling", "tls"],
 }
 
 # METADATA
@@ -52,6 +55,12 @@ found["update"] := update.criterion
 found["migration"] := migration.criterion
 
 found["backup"] := backup.criterion
+
+found["rollback"] := rollback.criterion
+
+found["restart"] := restart.criterion
+
+found["scaling"] := scaling.criterion
 
 found["tls"] := tls.criterion
 

@@ -60,6 +60,7 @@ func newAutoscaler(d *Daemon) *autoscaler {
 
 // run decides until ctx ends.
 func (a *autoscaler) run(ctx context.Context) error {
+	a.write() // since when is known from now on, whatever ends the daemon
 	tick := time.NewTicker(scaleLook)
 	defer tick.Stop()
 	for n := 0; ; n++ {
