@@ -62,6 +62,12 @@ type Input struct {
 	Tools        string // folder for tools that a check installs
 	Machine      string // class of the machine that measures; empty: this one's
 
+	// Pending are the migrations that the release has and Previous has not; nil
+	// where that is not known, and PendingProblem says why.
+	Pending        *PendingMigrations
+	PendingProblem string
+	TargetBytes    int64 // size of the database where the release goes next; 0: not known
+
 	Address string         // host:port where the environment serves
 	Name    string         // name to verify its certificate against
 	Roots   *x509.CertPool // nil: the system's

@@ -43,6 +43,7 @@ type App struct {
 	Load     Load     `yaml:"load" json:"load"`
 	Update   Update   `yaml:"update" json:"update"`
 	Drills   Drills   `yaml:"drills" json:"drills"`
+	Rehearse Rehearse `yaml:"rehearse" json:"rehearse"`
 	// Checks are programs of the repository that measure something of its own.
 	Checks []Program `yaml:"checks" json:"checks,omitempty"`
 }

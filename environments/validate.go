@@ -121,6 +121,7 @@ func (v *validator) app(f string, a *App) {
 		}
 		v.positive(f, at+".timeout", c.Timeout)
 	}
+	v.rehearse(f, &a.Rehearse)
 }
 
 func (v *validator) load(f string, l *Load) {

@@ -84,6 +84,23 @@ func payloads() map[string]any {
 			From: "sha256:bbbb", To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4,
 			PerInstance: map[string]int{"1": 500, "2": 500}, Generator: sound,
 		},
+		"migration": checks.MigrationPayload{
+			Release: release, Previous: "sha256:bbbb", Declared: true, Files: 3, Pending: 1, Statements: 2,
+			Copy: checks.RehearsedCopy{Rows: 1000},
+			Rehearsal: &checks.RehearsalFigures{
+				Changes: 2, Samples: 40, Interval: 0.01, LockSeconds: 0.02, WaitSeconds: 0.03, Probes: 500,
+				Users: &checks.ReleaseRun{Ready: true, Requests: 60},
+			},
+			PreviousOnNew: &checks.ReleaseRun{Ready: true, Requests: 96},
+			ACID:          checks.ACIDFigures{Writers: 50, Kills: 30, Crashes: 2, Acknowledged: 4000, Found: 4000, Reads: 100},
+			App:           &checks.ACIDFigures{Writers: 50, Kills: 2, Acknowledged: 900, Found: 900, Reads: 50},
+		},
+		"backup": checks.BackupPayload{
+			SystemIdentifier: "7", ServerVersion: "15.18", BaseTime: now.Add(-time.Hour), BaseAgeSeconds: 3600, BaseBytes: 1 << 26,
+			Streaming: true, Restored: true, Verified: true, Amcheck: true, Point: true, Tables: 3, Equal: 3, Rows: 1000,
+			Sequences: 1, Indexes: 3, Roles: 3, Extensions: 1, RPOSeconds: 0.1, RTOSeconds: 8, RestoreSeconds: 6, Answered: 2, Asked: 2,
+			Remote: []checks.BackupRemote{}, Faults: []checks.BackupFault{},
+		},
 		"rollback": checks.RollbackPayload{
 			DrillFigures: drilled(), From: "sha256:bbbb", To: release, Reached: true, BackSeconds: 1.2, ForthSeconds: 0.002,
 			ByPrevious: 300, ByRelease: 400, Schema: "the previous release on the schema of the release", Migrated: true,
@@ -95,12 +112,6 @@ func payloads() map[string]any {
 		"scaling": checks.ScalingPayload{
 			DrillFigures: scaled(), Metric: "concurrency", Target: 8, Min: 2, Max: 10, Users: 48, Before: 2, Peak: 4, After: 2,
 			NewAnswered: 2, Highest: 18.5, Known: true, UpSeconds: 2.5, DownSeconds: 11, Saved: 1.5,
-		},
-		"backup": checks.BackupPayload{
-			SystemIdentifier: "7", ServerVersion: "15.18", BaseTime: now.Add(-time.Hour), BaseAgeSeconds: 3600, BaseBytes: 1 << 26,
-			Streaming: true, Restored: true, Verified: true, Amcheck: true, Point: true, Tables: 3, Equal: 3, Rows: 1000,
-			Sequences: 1, Indexes: 3, Roles: 3, Extensions: 1, RPOSeconds: 0.1, RTOSeconds: 8, RestoreSeconds: 6, Answered: 2, Asked: 2,
-			Remote: []checks.BackupRemote{}, Faults: []checks.BackupFault{},
 		},
 		"tls": checks.TLSPayload{
 			Address: "127.0.0.1:8443", Name: "localhost", Version: "TLS 1.3", MinVersion: "TLS 1.2",
@@ -148,7 +159,7 @@ func ready(t testing.TB, stage Stage) Input {
 	for check, payload := range payloads() {
 		want := Expected{Version: 1, Scope: "release", Subject: release, Key: "sha256:key-" + check, Trust: "private"}
 		switch check {
-		case "load", "update", "rollback", "restart", "scaling", "canary":
+		case "load", "update", "migration", "rollback", "restart", "scaling", "canary":
 			want.Environment = "staging"
 		case "tls", "backup":
 			want.Environment, want.Scope, want.Subject = "staging", "environment", "sha256:cccc"

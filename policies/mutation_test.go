@@ -35,6 +35,13 @@ var irrelevant = []string{
 	"evidence.*.payload.sequences", "evidence.*.payload.indexes", "evidence.*.payload.roles", "evidence.*.payload.extensions",
 	"evidence.*.payload.retakes", "evidence.*.payload.restore_seconds", "evidence.*.payload.verify_seconds",
 	"evidence.*.payload.stable.restarts",
+	"evidence.*.payload.pending_files", "evidence.*.payload.rollback_until",
+	"evidence.*.payload.copy.at", "evidence.*.payload.copy.tables", "evidence.*.payload.copy.bytes", "evidence.*.payload.copy.target_bytes",
+	"evidence.*.payload.rehearsal.seconds", "evidence.*.payload.rehearsal.blocked", "evidence.*.payload.rehearsal.waited_for",
+	"evidence.*.payload.rehearsal.probe_seconds", "evidence.*.payload.rehearsal.factor",
+	"evidence.*.payload.rehearsal.users.release", "evidence.*.payload.previous_on_new.release",
+	"evidence.*.payload.acid.seconds", "evidence.*.payload.acid.unanswered",
+	"evidence.*.payload.app.seconds", "evidence.*.payload.app.unanswered", "evidence.*.payload.app.crashes", "evidence.*.payload.app.miscounted",
 	"evidence.*.payload.drills", "evidence.*.payload.quiet_p95", "evidence.*.payload.p95",
 	"evidence.*.payload.migrated", "evidence.*.payload.schema", "evidence.*.payload.since", "evidence.*.payload.why",
 	"evidence.*.payload.faults.*.what", "evidence.*.payload.faults.*.how", "evidence.*.payload.faults.*.by",
@@ -186,6 +193,8 @@ func stillTrue(stage Stage, path []string, value any) bool {
 		return stage == Canary && isText && value != ""
 	case len(path) == 3 && last == "trust" && path[0] == "expected":
 		return path[1] != "tls"
+	case len(path) == 4 && last == "app":
+		return value == nil || value == any(deleted{}) // warns, which promotes
 	case last == "reason":
 		return isText
 	case last == "same_disk":

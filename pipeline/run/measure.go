@@ -42,6 +42,10 @@ func (s *state) measure(ctx context.Context, c checks.Check, e *environments.Env
 			return Measured{}, err
 		}
 	}
+	if c.Name == "migration" {
+		in.Pending, in.PendingProblem = s.pending(ctx, in)
+		in.TargetBytes = s.targetBytes(ctx, e)
+	}
 	taken, err := checks.Take(ctx, c, in, s.Now)
 	if err != nil {
 		return Measured{}, err

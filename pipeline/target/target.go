@@ -72,8 +72,10 @@ type Status struct {
 	Instances   []Instance `json:"instances"`
 	Database    string     `json:"database"` // "own cluster, PostgreSQL 15.18" or "external, …": no credentials
 	Empty       bool       `json:"empty"`    // the database holds no table of the app
-	Since       time.Time  `json:"since"`    // when the daemon started
-	Problem     string     `json:"problem,omitempty"`
+	// DatabaseBytes is the size of the database; 0 when it is not known.
+	DatabaseBytes int64     `json:"database_bytes,omitempty"`
+	Since         time.Time `json:"since"` // when the daemon started
+	Problem       string    `json:"problem,omitempty"`
 	// Scaling is what decides how many instances there are; nil: nothing does.
 	Scaling *checks.Scaling `json:"scaling,omitempty"`
 	// Backup is how the backups of the database stand; nil: not known yet.

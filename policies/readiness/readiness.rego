@@ -13,6 +13,7 @@ import data.gate.readiness.canary
 import data.gate.readiness.change
 import data.gate.readiness.config
 import data.gate.readiness.load
+import data.gate.readiness.migration
 import data.gate.readiness.restart
 import data.gate.readiness.rollback
 import data.gate.readiness.scaling
@@ -27,11 +28,11 @@ import data.gate.readiness.update
 # description: in the order in which they are reported, cheapest to mend first
 required := {
 	"admission": ["source", "tests", "scan", "config"],
-	"readiness": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "backup", "tls"],
-	"promotion": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "backup", "tls"],
+	"readiness": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls"],
+	"promotion": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls"],
 	"serving": ["source", "tests", "scan", "config", "load", "update", "backup", "tls"],
 	"canary": ["canary"],
-	"change": ["source", "change", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "backup", "tls"],
+	"change": ["source", "change", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls"],
 }
 
 # METADATA
@@ -51,13 +52,15 @@ found["load"] := load.criterion
 
 found["update"] := update.criterion
 
+found["migration"] := migration.criterion
+
+found["backup"] := backup.criterion
+
 found["rollback"] := rollback.criterion
 
 found["restart"] := restart.criterion
 
 found["scaling"] := scaling.criterion
-
-found["backup"] := backup.criterion
 
 found["tls"] := tls.criterion
 

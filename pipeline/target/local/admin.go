@@ -114,6 +114,7 @@ func (d *Daemon) ServeAdmin(ctx context.Context, poke func()) error {
 	mux.HandleFunc("POST "+pathHand, d.handover)
 	d.serveDrills(mux)
 	d.backupRoutes(ctx, mux)
+	d.rehearsalRoutes(ctx, mux)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
 	answered := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

@@ -87,7 +87,11 @@ func (d *Daemon) backupRoutes(ctx context.Context, mux *http.ServeMux) {
 		return amchecked{said}, err
 	}))
 	mux.HandleFunc("POST "+pathCopies+"/{id}/serve", ofCopy(d, func(ctx context.Context, c *copied, _ struct{}) (any, error) {
-		a, err := d.startApart(ctx, c.AppURL())
+		rev, err := d.asServing("")
+		if err != nil {
+			return nil, err
+		}
+		a, err := d.startApart(ctx, rev, c.AppURL())
 		if err != nil {
 			return nil, err
 		}

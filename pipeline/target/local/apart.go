@@ -15,12 +15,14 @@ import (
 	"time"
 
 	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/target"
 )
 
-// apart is an instance of the release that serves, on another database, apart
-// from all traffic. No supervisor knows it: it ends with who started it.
+// apart is an instance of a release, on another database, apart from all
+// traffic. No supervisor knows it: it ends with who started it.
 type apart struct {
 	address string
+	pid     int
 	cancel  context.CancelFunc
 	ended   chan struct{}
 }
@@ -30,13 +32,22 @@ func (a *apart) stop() {
 	<-a.ended
 }
 
-// startApart starts one and waits until it is ready.
-func (d *Daemon) startApart(ctx context.Context, databaseURL string) (*apart, error) {
+// asServing is the release, or what serves where none is named, configured as
+// what serves is.
+func (d *Daemon) asServing(release string) (target.Revision, error) {
 	s := d.snapshot()
 	if s.Stable.Revision == nil {
-		return nil, errors.New("nothing serves whose release could be started on the copy")
+		return target.Revision{}, errors.New("nothing serves whose configuration could be used on the copy")
 	}
 	rev := *s.Stable.Revision
+	if release != "" && release != rev.Release {
+		rev.Release, rev.Commit = release, ""
+	}
+	return rev, nil
+}
+
+// startApart starts one and waits until it is ready. It lives longer than ctx.
+func (d *Daemon) startApart(ctx context.Context, rev target.Revision, databaseURL string) (*apart, error) {
 	rt, path, err := d.runtime(rev)
 	if err != nil {
 		return nil, err
@@ -82,6 +93,7 @@ func (d *Daemon) startApart(ctx context.Context, databaseURL string) (*apart, er
 		cancel()
 		return nil, fmt.Errorf("start an instance on the copy: %w", err)
 	}
+	a.pid = cmd.Process.Pid
 	within, stop := context.WithTimeout(ctx, rt.Serve.StartTimeout.D())
 	defer stop()
 	if err := awaitReady(within, "http://"+address+environments.Expand(rt.Serve.Ready, values), a.ended); err != nil {

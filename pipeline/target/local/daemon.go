@@ -62,6 +62,7 @@ type Daemon struct {
 	started    time.Time
 	lock       *os.File
 	backups    backups
+	size       databaseSize
 	sup        *supervisor.Supervisor
 
 	op sync.Mutex // held by the one operation that changes what serves

@@ -25,6 +25,8 @@ type state struct {
 	Replacing bool `json:"replacing,omitempty"`
 	// Rehearsing: what is warm is what serves but for a rehearsed rollback.
 	Rehearsing bool `json:"rehearsing,omitempty"`
+	// Migrated are the releases whose migrations were carried out, the newest last.
+	Migrated []migrated `json:"migrated,omitempty"`
 	// Environment is the declaration in force: address, certificate, database.
 	Environment *environments.Environment `json:"environment"`
 }

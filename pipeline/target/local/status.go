@@ -45,6 +45,7 @@ func (d *Daemon) Status(ctx context.Context) (target.Status, error) {
 	db := d.database()
 	out.Database = db.Describe()
 	out.Backup = d.backupStatus()
+	out.DatabaseBytes = d.databaseBytes(ctx)
 	d.mu.Lock()
 	out.Problem = d.problem
 	d.mu.Unlock()
