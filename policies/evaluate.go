@@ -16,11 +16,11 @@ import (
 // Policies may judge by more, never by fewer.
 var Required = map[Stage][]string{
 	Admission: {"source", "tests", "scan", "config"},
-	Readiness: {"source", "tests", "scan", "config", "load", "update", "tls"},
-	Promotion: {"source", "tests", "scan", "config", "load", "update", "tls"},
-	Serving:   {"source", "tests", "scan", "config", "load", "update", "tls"},
+	Readiness: {"source", "tests", "scan", "config", "load", "update", "tls", "network"},
+	Promotion: {"source", "tests", "scan", "config", "load", "update", "tls", "network"},
+	Serving:   {"source", "tests", "scan", "config", "load", "update", "tls", "network"},
 	Canary:    {"canary"},
-	Proposal:  {"source", "change", "tests", "scan", "config", "load", "update", "tls"},
+	Proposal:  {"source", "change", "tests", "scan", "config", "load", "update", "tls", "network"},
 }
 
 // patience is how long one decision may take: two orders of magnitude more than

@@ -12,6 +12,7 @@ import data.gate.readiness.canary
 import data.gate.readiness.change
 import data.gate.readiness.config
 import data.gate.readiness.load
+import data.gate.readiness.network
 import data.gate.readiness.scan
 import data.gate.readiness.source
 import data.gate.readiness.tests
@@ -23,11 +24,11 @@ import data.gate.readiness.update
 # description: in the order in which they are reported, cheapest to mend first
 required := {
 	"admission": ["source", "tests", "scan", "config"],
-	"readiness": ["source", "tests", "scan", "config", "load", "update", "tls"],
-	"promotion": ["source", "tests", "scan", "config", "load", "update", "tls"],
-	"serving": ["source", "tests", "scan", "config", "load", "update", "tls"],
+	"readiness": ["source", "tests", "scan", "config", "load", "update", "tls", "network"],
+	"promotion": ["source", "tests", "scan", "config", "load", "update", "tls", "network"],
+	"serving": ["source", "tests", "scan", "config", "load", "update", "tls", "network"],
 	"canary": ["canary"],
-	"change": ["source", "change", "tests", "scan", "config", "load", "update", "tls"],
+	"change": ["source", "change", "tests", "scan", "config", "load", "update", "tls", "network"],
 }
 
 # METADATA
@@ -48,6 +49,8 @@ found["load"] := load.criterion
 found["update"] := update.criterion
 
 found["tls"] := tls.criterion
+
+found["network"] := network.criterion
 
 found["canary"] := canary.criterion
 
