@@ -16,11 +16,11 @@ import (
 // Policies may judge by more, never by fewer.
 var Required = map[Stage][]string{
 	Admission: {"source", "tests", "scan", "config"},
-	Readiness: {"source", "tests", "scan", "config", "load", "update", "tls", "network"},
-	Promotion: {"source", "tests", "scan", "config", "load", "update", "tls", "network"},
-	Serving:   {"source", "tests", "scan", "config", "load", "update", "tls", "network"},
+	Readiness: {"source", "tests", "scan", "config", "load", "update", "tls", "network", "secrets"},
+	Promotion: {"source", "tests", "scan", "config", "load", "update", "tls", "network", "secrets"},
+	Serving:   {"source", "tests", "scan", "config", "load", "update", "tls", "network", "secrets"},
 	Canary:    {"canary"},
-	Proposal:  {"source", "change", "tests", "scan", "config", "load", "update", "tls", "network"},
+	Proposal:  {"source", "change", "tests", "scan", "config", "load", "update", "tls", "network", "secrets"},
 }
 
 // patience is how long one decision may take: two orders of magnitude more than

@@ -22,6 +22,10 @@ var irrelevant = []string{
 	"evidence.*.payload.from", "evidence.*.payload.rate", "evidence.*.payload.seconds", "evidence.*.payload.p99", "evidence.*.payload.phases",
 	"evidence.*.payload.address", "evidence.*.payload.name", "evidence.*.payload.issuer",
 	"evidence.*.payload.environments.1",
+	"evidence.*.payload.declared", "evidence.*.payload.sockets",
+	"evidence.*.payload.listeners.*.protocol", "evidence.*.payload.listeners.*.address",
+	"evidence.*.payload.listeners.*.role", "evidence.*.payload.listeners.*.process",
+	"evidence.*.payload.secrets.*.name", "evidence.*.payload.secrets.*.source",
 	"evidence.*.payload.stable.restarts",
 }
 
@@ -105,7 +109,7 @@ func TestNoMutationPasses(t *testing.T) {
 	for _, stage := range []Stage{Readiness, Canary} {
 		in := ready(t, stage)
 		keep := map[string]bool{"canary": stage == Canary}
-		for _, c := range []string{"tests", "scan", "leaks", "load", "update", "tls", "config"} {
+		for _, c := range []string{"tests", "scan", "leaks", "load", "update", "tls", "network", "secrets", "config"} {
 			keep[c] = stage == Readiness
 		}
 		in.Evidence = slices.DeleteFunc(in.Evidence, func(r Record) bool { return !keep[r.Check] })

@@ -163,7 +163,7 @@ func TestAnnotations(t *testing.T) {
 		}
 	}
 	slices.Sort(criteria)
-	want := []string{"canary", "change", "config", "load", "scan", "source", "tests", "tls", "update"}
+	want := []string{"canary", "change", "config", "load", "network", "scan", "secrets", "source", "tests", "tls", "update"}
 	if !slices.Equal(criteria, want) {
 		t.Errorf("criteria are %v, want %v", criteria, want)
 	}

@@ -14,6 +14,7 @@ import data.gate.readiness.config
 import data.gate.readiness.load
 import data.gate.readiness.network
 import data.gate.readiness.scan
+import data.gate.readiness.secrets
 import data.gate.readiness.source
 import data.gate.readiness.tests
 import data.gate.readiness.tls
@@ -24,11 +25,11 @@ import data.gate.readiness.update
 # description: in the order in which they are reported, cheapest to mend first
 required := {
 	"admission": ["source", "tests", "scan", "config"],
-	"readiness": ["source", "tests", "scan", "config", "load", "update", "tls", "network"],
-	"promotion": ["source", "tests", "scan", "config", "load", "update", "tls", "network"],
-	"serving": ["source", "tests", "scan", "config", "load", "update", "tls", "network"],
+	"readiness": ["source", "tests", "scan", "config", "load", "update", "tls", "network", "secrets"],
+	"promotion": ["source", "tests", "scan", "config", "load", "update", "tls", "network", "secrets"],
+	"serving": ["source", "tests", "scan", "config", "load", "update", "tls", "network", "secrets"],
 	"canary": ["canary"],
-	"change": ["source", "change", "tests", "scan", "config", "load", "update", "tls", "network"],
+	"change": ["source", "change", "tests", "scan", "config", "load", "update", "tls", "network", "secrets"],
 }
 
 # METADATA
@@ -51,6 +52,8 @@ found["update"] := update.criterion
 found["tls"] := tls.criterion
 
 found["network"] := network.criterion
+
+found["secrets"] := secrets.criterion
 
 found["canary"] := canary.criterion
 

@@ -45,10 +45,24 @@ shape := {
 }
 
 # METADATA
+# title: Shape of a listener
+# description: checks.NetworkListener
+listener_shape := {"protocol": "text", "address": "text", "port": "count", "role": "text", "process": "text"}
+
+# METADATA
+# title: Faults of a payload
+# description: of itself and of each listener
+faults(p) := lib.faults(p, shape, "payload") | {fault |
+	is_array(p.listeners)
+	some l in array.concat(p.listeners, exposures(p))
+	some fault in lib.faults(l, listener_shape, "listener")
+}
+
+# METADATA
 # title: Result for one payload
 # description: faults of its shape come first
-judge(p) := lib.mistyped(lib.faults(p, shape, "payload")) if {
-	count(lib.faults(p, shape, "payload")) > 0
+judge(p) := lib.mistyped(faults(p)) if {
+	count(faults(p)) > 0
 } else := lib.ruled(rows(p), got(p), "")
 
 # METADATA

@@ -9,7 +9,7 @@ open := {"protocol": "tcp", "address": "0.0.0.0", "port": 18080, "role": "instan
 test_nothing_exposed_passes if {
 	c := with_payload([])
 	c.verdict == "pass"
-	c.got == "0 of 4 listeners of 9 processes exposed beside 127.0.0.1:8443"
+	c.got == "0 of 3 listeners of 9 processes exposed beside 127.0.0.1:8443"
 	with_payload([["exposures", null]]).verdict == "pass"
 }
 
@@ -53,4 +53,6 @@ test_mistyped_facts_are_errors if {
 	with_payload([["exposed", -1]]).verdict == "error"
 	with_payload([["balancer", "true"]]).verdict == "error"
 	with_payload([["listeners", 4]]).verdict == "error"
+	with_payload([["listeners", [null]]]).verdict == "error"
+	with_payload([["listeners/0/port", "8443"]]).verdict == "error"
 }
