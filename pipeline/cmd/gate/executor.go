@@ -215,7 +215,7 @@ func (x *executor) Status(ctx context.Context) (target.Status, error) {
 	return st, err
 }
 
-func (x *executor) Drills() any { return x.client }
+func (x *executor) Drills() any { return drillable{x.client, x.session} }
 
 func (x *executor) Trust(e *environments.Environment) (name string, roots *x509.CertPool, file string, err error) {
 	paths := x.paths(x.environment)

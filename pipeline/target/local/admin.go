@@ -25,6 +25,7 @@ const (
 	pathReplace = "/v1/replace"
 	pathDown    = "/v1/down"
 	pathHand    = "/v1/handover"
+	pathSecrets = "/v1/secrets"
 )
 
 // replaced is the answer to a replacement, also to one that failed half-way.
@@ -89,6 +90,10 @@ func (d *Daemon) ServeAdmin(ctx context.Context, poke func()) error {
 		answer(w, struct{}{}, d.Down(context.WithoutCancel(r.Context())))
 	})
 	mux.HandleFunc("POST "+pathHand, d.handover)
+	mux.HandleFunc("GET "+pathSecrets, func(w http.ResponseWriter, r *http.Request) {
+		held, err := d.heldSecrets(r.Context())
+		answer(w, held, err)
+	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
 	answered := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

@@ -25,6 +25,7 @@ import (
 	"github.com/smartcloudops/gate/pipeline/target/local/balancer"
 	"github.com/smartcloudops/gate/pipeline/target/local/certs"
 	"github.com/smartcloudops/gate/pipeline/target/local/cluster"
+	"github.com/smartcloudops/gate/pipeline/target/local/secrets"
 	"github.com/smartcloudops/gate/pipeline/target/local/supervisor"
 )
 
@@ -51,6 +52,8 @@ type Options struct {
 	Version  string       // of the program that runs
 	Log      *slog.Logger
 	Now      func() time.Time
+	// AWS makes the source of a secret in AWS Secrets Manager; nil: there is none.
+	AWS func(environments.AWSSecret) secrets.Source
 }
 
 // Daemon runs one environment. It is a target.Target.
@@ -61,6 +64,9 @@ type Daemon struct {
 	synthetic  string // key of synthetic requests
 	started    time.Time
 	lock       *os.File
+	vault      *secrets.Vault
+	secretKey  []byte        // of fingerprints
+	reread     chan struct{} // the secrets are to be read at once
 	sup        *supervisor.Supervisor
 
 	op sync.Mutex // held by the one operation that changes what serves
@@ -73,7 +79,9 @@ type Daemon struct {
 	lis     net.Listener
 	db      *cluster.Cluster
 	problem string
-	renew   func(now time.Time) (bool, error)
+	// troubles are what goes wrong beside, by what it is about; empty: nothing.
+	troubles map[string]string
+	renew    func(now time.Time) (bool, error)
 
 	pairs atomic.Pointer[func(*tls.ClientHelloInfo) (*tls.Certificate, error)]
 
@@ -94,7 +102,8 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	d := &Daemon{
 		opt: o, paths: o.Paths, synthetic: rand.Text() + rand.Text(), started: o.Now().UTC(),
 		ready: map[string]supervisor.Instance{}, leaving: map[string]bool{}, downAsked: make(chan struct{}),
-		told: make(chan struct{}), failed: make(chan error, 16),
+		told: make(chan struct{}), failed: make(chan error, 16), reread: make(chan struct{}, 1), troubles: map[string]string{},
+		vault: secrets.NewVault(secrets.Makers{Getenv: o.Getenv, AWS: o.AWS}, o.Now),
 	}
 	if d.credential, err = unprivileged(); err != nil {
 		return nil, err
@@ -115,6 +124,9 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 		}
 	}()
 	if d.st, err = readState(o.Paths.stateFile()); err != nil {
+		return nil, err
+	}
+	if d.secretKey, err = readSecretKey(o.Paths.dir("secrets.key")); err != nil {
 		return nil, err
 	}
 	if d.st.Replacing {
@@ -287,6 +299,7 @@ func (d *Daemon) Run(ctx context.Context, beside ...func(context.Context) error)
 		d.fail(err)
 	}
 	own(&d.wg, ctx, d.upkeep)
+	own(&d.wg, ctx, d.rotate)
 	first, stop := context.WithCancel(ctx)
 	var guests sync.WaitGroup
 	for _, f := range beside {
@@ -421,7 +434,7 @@ func (d *Daemon) Down(ctx context.Context) error {
 	d.st.Stable.Revision, d.st.Replacing = nil, false
 	err := d.save()
 	d.mu.Unlock()
-	err = errors.Join(err, d.entrance().Swap(balancer.Set{}), d.sup.StopAll(ctx), d.database().Stop(ctx))
+	err = errors.Join(err, d.entrance().Swap(balancer.Set{}), d.sup.StopAll(ctx), d.database().Stop(ctx), os.RemoveAll(d.paths.dir("secrets")))
 	d.downOnce.Do(func() { close(d.downAsked) })
 	return err
 }

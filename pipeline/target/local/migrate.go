@@ -28,7 +28,7 @@ func (d *Daemon) Migrate(ctx context.Context, token int64, rev target.Revision) 
 		"PORT": "0", "DATABASE_URL": d.database().MigratorURL(), "INSTANCE": "migrate",
 		"RELEASE": rev.Release, "ENVIRONMENT": d.paths.Environment,
 	}
-	env, err := d.environ(rev.Environment, rt.Migrate.Env, values)
+	env, err := d.environ(rev.Environment, rt, rt.Migrate.Env, values)
 	if err != nil {
 		return err
 	}

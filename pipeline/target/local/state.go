@@ -23,6 +23,8 @@ type state struct {
 	Warm   arm   `json:"warm"`
 	// Replacing: the canary is no canary, but what Replace has done until now.
 	Replacing bool `json:"replacing,omitempty"`
+	// Secrets are fingerprints of the values that each instance was started with.
+	Secrets map[string]string `json:"secrets,omitempty"`
 	// Environment is the declaration in force: address, certificate, database.
 	Environment *environments.Environment `json:"environment"`
 }

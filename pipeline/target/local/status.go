@@ -1,8 +1,10 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -45,6 +47,9 @@ func (d *Daemon) Status(ctx context.Context) (target.Status, error) {
 	out.Database = db.Describe()
 	d.mu.Lock()
 	out.Problem = d.problem
+	for _, about := range slices.Sorted(maps.Keys(d.troubles)) {
+		out.Problem = cmp.Or(out.Problem, d.troubles[about])
+	}
 	d.mu.Unlock()
 	if out.Stable == "" {
 		// Asked only where it matters: it proves that nothing was ever served.
