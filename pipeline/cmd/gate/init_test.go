@@ -171,7 +171,7 @@ func TestInitAndRun(t *testing.T) {
 	w.usePorts()
 	w.commit("declare the service")
 	o := w.runs(promotion.CodePass, "--through", "staging")
-	for _, id := range []string{"source", "tests", "scan", "config", "load", "update", "tls"} {
+	for _, id := range []string{"source", "tests", "scan", "config", "load", "update", "tls", "network", "secrets"} {
 		if c := o.criterion(id); c.Verdict != policies.Pass {
 			t.Errorf("%s: %+v", id, c)
 		}
