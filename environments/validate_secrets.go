@@ -1,6 +1,8 @@
 package environments
 
 import (
+	"fmt"
+	"net"
 	"net/url"
 	"path"
 	"strings"
@@ -117,6 +119,11 @@ func (v *validator) tls(f string, t *TLS) {
 	}
 	if t.ACME == nil {
 		return
+	}
+	for i, name := range t.Names {
+		if net.ParseIP(name) != nil || strings.HasPrefix(name, "*.") {
+			v.say(f, fmt.Sprintf("$.tls.names[%d]", i), "name hosts; an authority that connects to prove them can prove nothing else", "is %q, which tls.acme can't get", name)
+		}
 	}
 	if u, err := url.Parse(t.ACME.Directory); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
 		v.say(f, "$.tls.acme.directory", "write the https:// address of the authority's directory", "is no such address")

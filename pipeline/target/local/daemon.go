@@ -82,6 +82,7 @@ type Daemon struct {
 	// troubles are what goes wrong beside, by what it is about; empty: nothing.
 	troubles map[string]string
 	renew    func(now time.Time) (bool, error)
+	orders   *certs.Ordered // nil: the certificate in force is not ordered
 
 	pairs atomic.Pointer[func(*tls.ClientHelloInfo) (*tls.Certificate, error)]
 
@@ -246,13 +247,21 @@ func (d *Daemon) database() *cluster.Cluster {
 func (d *Daemon) certify(e *environments.Environment) error {
 	var get func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	var renew func(time.Time) (bool, error)
-	if e.TLS.Trust == "private" {
+	var orders *certs.Ordered
+	switch {
+	case e.TLS.Trust == "private":
 		a, err := certs.Ensure(d.paths.dir("certs"), e.TLS.Names, d.opt.Now())
 		if err != nil {
 			return err
 		}
 		get, renew = a.GetCertificate, a.Refresh
-	} else {
+	case e.TLS.ACME != nil:
+		o, err := d.ordered(e)
+		if err != nil {
+			return err
+		}
+		get, renew, orders = o.GetCertificate, o.Refresh, o
+	default:
 		s, err := certs.Given(e.TLS.Cert, e.TLS.Key)
 		if err != nil {
 			return err
@@ -260,7 +269,7 @@ func (d *Daemon) certify(e *environments.Environment) error {
 		get, renew = s.GetCertificate, s.Refresh
 	}
 	d.mu.Lock()
-	d.renew = renew
+	d.renew, d.orders = renew, orders
 	d.mu.Unlock()
 	d.pairs.Store(&get)
 	return nil
@@ -272,7 +281,7 @@ func (d *Daemon) newFront(l net.Listener) (*balancer.Balancer, error) {
 		GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return (*d.pairs.Load())(h)
 		},
-		SyntheticKey: d.synthetic, Log: d.opt.Log, Now: d.opt.Now, Access: d.access.write,
+		Protocols: []string{certs.ALPN}, SyntheticKey: d.synthetic, Log: d.opt.Log, Now: d.opt.Now, Access: d.access.write,
 	})
 }
 
@@ -300,6 +309,7 @@ func (d *Daemon) Run(ctx context.Context, beside ...func(context.Context) error)
 	}
 	own(&d.wg, ctx, d.upkeep)
 	own(&d.wg, ctx, d.rotate)
+	own(&d.wg, ctx, d.order)
 	first, stop := context.WithCancel(ctx)
 	var guests sync.WaitGroup
 	for _, f := range beside {

@@ -224,9 +224,7 @@ func (d *Daemon) rotate(ctx context.Context) error {
 			d.opt.Log.Error("secrets", "error", problem)
 		}
 		said = problem
-		d.mu.Lock()
-		d.troubles["secrets"] = problem
-		d.mu.Unlock()
+		d.trouble("secrets", problem)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
 )
 
@@ -115,7 +116,7 @@ func (d *Daemon) move(ctx context.Context, rev target.Revision) error {
 	if next.Database != now.Database {
 		return fmt.Errorf("the database of %s is declared anew: gate down %s, then gate serve %s", next.Name, next.Name, next.Name)
 	}
-	if next.TLS.Trust != now.TLS.Trust || !slices.Equal(next.TLS.Names, now.TLS.Names) || next.TLS.Cert != now.TLS.Cert || next.TLS.Key != now.TLS.Key {
+	if environments.Digest(next.TLS) != environments.Digest(now.TLS) {
 		if err := d.certify(next); err != nil {
 			return err
 		}
