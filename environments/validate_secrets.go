@@ -36,7 +36,7 @@ func (v *validator) secret(f, at string, s Secret) {
 		}
 	}
 	if n != 1 {
-		v.say(f, at, "give exactly one of env, file, command and aws", "refers to %s", map[bool]string{true: "no source", false: "several sources"}[n == 0])
+		v.say(f, at, "give exactly one of env, file, command and aws", "refers to %s", map[bool]string{true: "no source", false: "two sources or more"}[n == 0])
 	}
 	if s.Env != "" && !envVarRE.MatchString(s.Env) {
 		v.say(f, at+".env", "name an environment variable", "is no name of an environment variable")
