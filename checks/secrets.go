@@ -57,8 +57,9 @@ type SecretHolder interface {
 
 // Writings are what is kept in writing of an environment.
 type Writings interface {
-	// Writings hands over each text with its kind (image, logs, ledger) and name,
-	// and fails when one can't be read. A log that is gone meanwhile is no failure.
+	// Writings hands over each text with its kind and name, and fails when one
+	// can't be read. A log that is gone meanwhile is no failure. Kinds are image,
+	// logs, ledger, and requests: logs of what clients have sent.
 	Writings(ctx context.Context, release string, each func(kind, name string, text io.Reader) error) error
 }
 

@@ -141,12 +141,16 @@ func (s *secretsSearch) values(text []byte) []secretsHit {
 
 // text searches one text of the kind from beginning to end.
 func (s *secretsSearch) text(ctx context.Context, kind, name string, r io.Reader) error {
+	// The commit's files are searched for the shapes of secrets by leaks; and what
+	// strangers send in a request must not be able to stop a promotion.
+	shapes := kind != "source" && kind != "requests"
+	if kind == "requests" {
+		kind = "logs"
+	}
 	place := kind + " " + name
 	if kind == "source" {
 		place = name
 	}
-	// The commit's files are searched for the shapes of secrets by leaks.
-	shapes := kind != "source"
 	buf := make([]byte, 0, secretsChunk+s.longest)
 	var size int64
 	lines, binary := 0, false

@@ -189,6 +189,26 @@ func TestSecretsMeasure(t *testing.T) {
 	}
 }
 
+// TestSecretsInRequests: strangers can write what they like into a log of
+// requests. It is searched for the values alone.
+func TestSecretsInRequests(t *testing.T) {
+	s := secretsTestSearch()
+	for _, text := range secretsTestShapes {
+		if err := s.text(t.Context(), "requests", "access.log", strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all := s.sorted(); len(all) > 0 {
+		t.Errorf("%+v", all)
+	}
+	if err := s.text(t.Context(), "requests", "access.log", strings.NewReader("GET /?key="+url.QueryEscape(secretsTestValue))); err != nil {
+		t.Fatal(err)
+	}
+	if all := s.sorted(); len(all) != 1 || all[0].Rule != "known-value" || s.counts["logs"].Items != len(secretsTestShapes)+1 {
+		t.Errorf("%+v %+v", all, s.counts)
+	}
+}
+
 func TestSecretsPoolKeepsTheNewest(t *testing.T) {
 	b, err := Secrets().Pool([][]byte{[]byte(`{"found":1}`), []byte(`{"found":0,"known":3}`)})
 	var p SecretsPayload

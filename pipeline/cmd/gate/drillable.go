@@ -19,11 +19,10 @@ type drillable struct {
 
 // Writings implements checks.Writings.
 func (d drillable) Writings(ctx context.Context, release string, each func(kind, name string, text io.Reader) error) error {
-	err := d.Logs(ctx, func(name string, text io.Reader) error { return each("logs", name, text) })
-	if err != nil {
+	if err := d.Logs(ctx, each); err != nil {
 		return err
 	}
-	err = d.session.store.Texts(release, func(name string, text io.Reader) error { return each("image", name, text) })
+	err := d.session.store.Texts(release, func(name string, text io.Reader) error { return each("image", name, text) })
 	if err != nil {
 		return err
 	}

@@ -97,9 +97,9 @@ func (c *Client) Secrets(ctx context.Context) (checks.HeldSecrets, error) {
 	return held, err
 }
 
-// Logs hands over every log of the environment: instances', the load balancer's,
-// the database's and the daemon's.
-func (c *Client) Logs(_ context.Context, each func(name string, text io.Reader) error) error {
+// Logs hands over every log of the environment, as checks.Writings does:
+// instances', the load balancer's, the database's and the daemon's.
+func (c *Client) Logs(_ context.Context, each func(kind, name string, text io.Reader) error) error {
 	files := []string{c.paths.DaemonLog()}
 	for _, dir := range []string{c.paths.Logs(), c.paths.dir("postgres")} {
 		err := filepath.WalkDir(dir, func(file string, entry fs.DirEntry, err error) error {
@@ -128,7 +128,11 @@ func (c *Client) Logs(_ context.Context, each func(name string, text io.Reader) 
 		}
 		rel, err := filepath.Rel(c.paths.dir(), file)
 		if err == nil {
-			err = each(filepath.ToSlash(rel), f)
+			kind := "logs"
+			if strings.HasPrefix(file, c.paths.AccessLog()) {
+				kind = "requests"
+			}
+			err = each(kind, filepath.ToSlash(rel), f)
 		}
 		f.Close()
 		if err != nil {

@@ -129,7 +129,7 @@ type searched struct {
 }
 
 func (s searched) Writings(ctx context.Context, release string, each func(kind, name string, text io.Reader) error) error {
-	err := s.Logs(ctx, func(name string, text io.Reader) error { return each("logs", name, text) })
+	err := s.Logs(ctx, each)
 	if err == nil {
 		err = s.kept.opt.Store.Texts(release, func(name string, text io.Reader) error { return each("image", name, text) })
 	}
