@@ -73,7 +73,9 @@ type Command struct {
 }
 
 // Serve says how one instance is started. In Env and Args these are replaced:
-// ${PORT}, ${DATABASE_URL}, ${RELEASE}, ${ENVIRONMENT}, ${INSTANCE}.
+// ${PORT}, ${DATABASE_URL}, ${RELEASE}, ${ENVIRONMENT}, ${INSTANCE}; in Env also
+// ${secret:NAME} by the value of a declared secret, and ${secret_file:NAME} by
+// the path of a file that holds it.
 type Serve struct {
 	Args         []string          `yaml:"args" json:"args,omitempty"`
 	Env          map[string]string `yaml:"env" json:"env,omitempty"`
@@ -145,7 +147,7 @@ type Environment struct {
 	Database   Database                  `yaml:"database" json:"database"`
 	Backup     Backup                    `yaml:"backup" json:"backup,omitzero"`
 	Config     map[string]string         `yaml:"config" json:"config,omitempty"`   // handed to every instance as environment variables
-	Secrets    map[string]Secret         `yaml:"secrets" json:"secrets,omitempty"` // likewise, by reference
+	Secrets    map[string]Secret         `yaml:"secrets" json:"secrets,omitempty"` // by reference: what app.yaml does not place itself is handed over likewise
 	Differs    []string                  `yaml:"differs" json:"differs,omitempty"` // names in Config or Secrets that may differ from the environment it is promoted from
 	Promotion  Promotion                 `yaml:"promotion" json:"promotion"`
 	Thresholds map[string]map[string]any `yaml:"thresholds" json:"thresholds,omitempty"` // criterion → name → value, over the defaults of policies/
@@ -179,6 +181,18 @@ type TLS struct {
 	Names []string `yaml:"names" json:"names"`
 	Cert  string   `yaml:"cert" json:"cert,omitempty"` // PEM file; with trust: public
 	Key   string   `yaml:"key" json:"key,omitempty"`
+	ACME  *ACME    `yaml:"acme" json:"acme,omitempty"` // instead of Cert and Key
+}
+
+// ACME says who issues the certificate, by RFC 8555. The authority connects to
+// port 443 of every name (tls-alpn-01), so that is where it must be forwarded from.
+type ACME struct {
+	Directory string `yaml:"directory" json:"directory"` // URL
+	Email     string `yaml:"email" json:"email"`         // whom the authority warns
+	Agree     bool   `yaml:"agree" json:"agree"`         // to the authority's terms of service
+	// Roots is a PEM file with the authority that the directory's own certificate
+	// is of; empty: the system's.
+	Roots string `yaml:"roots" json:"roots,omitempty"`
 }
 
 // Database says where the environment's PostgreSQL is.
@@ -230,10 +244,41 @@ type S3 struct {
 	SealEnv      string `yaml:"seal_env" json:"seal_env"` // variable with the passphrase that all copies are encrypted with, at least 20 characters
 }
 
-// Secret is a reference, never a value. Exactly one field is set.
+// Secret is a reference, never a value. Exactly one of Env, File, Command and AWS
+// is set.
 type Secret struct {
-	Env  string `yaml:"env" json:"env,omitempty"`
-	File string `yaml:"file" json:"file,omitempty"` // mode 0600
+	Env     string     `yaml:"env" json:"env,omitempty"`         // variable of the daemon's own environment
+	File    string     `yaml:"file" json:"file,omitempty"`       // mode 0600 or less, of the daemon's user or root
+	Command []string   `yaml:"command" json:"command,omitempty"` // whose output it is; no shell
+	AWS     *AWSSecret `yaml:"aws" json:"aws,omitempty"`
+	Every   Duration   `yaml:"every" json:"every,omitempty"`     // how often it is read anew; 0: DefaultEvery
+	Timeout Duration   `yaml:"timeout" json:"timeout,omitempty"` // of reading it once; 0: DefaultSecretTimeout
+}
+
+// AWSSecret is one in AWS Secrets Manager.
+type AWSSecret struct {
+	SecretID string `yaml:"secret_id" json:"secret_id"` // name or ARN
+	Region   string `yaml:"region" json:"region"`       //
+	Key      string `yaml:"key" json:"key,omitempty"`   // of the JSON object that it holds; empty: the whole text
+}
+
+// What counts where a secret does not say.
+const (
+	DefaultEvery         = Duration(time.Minute)
+	DefaultSecretTimeout = Duration(10 * time.Second)
+)
+
+// Source names where the secret comes from: env, file, command or aws.
+func (s Secret) Source() string {
+	switch {
+	case s.Env != "":
+		return "env"
+	case s.File != "":
+		return "file"
+	case s.AWS != nil:
+		return "aws"
+	}
+	return "command"
 }
 
 // Promotion says how a release gets into the environment.

@@ -66,6 +66,7 @@ func (v *validator) all(d *Declarations) {
 		}
 		listens[e.Listen] = e.Name
 	}
+	v.secretReferences(Dir+"/app.yaml", d)
 	v.order(d)
 	v.trust(Dir+"/trust.yaml", d.Trust)
 	v.waivers(d)
@@ -89,7 +90,7 @@ func (v *validator) app(f string, a *App) {
 		v.say(f, "$.registry", "write host/path without tag or digest, as registry.example.com/team/app", "is %q", a.Registry)
 	}
 	v.variables(f, "$.serve.args", a.Serve.Args, serveVariables)
-	v.env(f, "$.serve.env", a.Serve.Env)
+	v.placed(f, "$.serve.env", a.Serve.Env)
 	if !strings.HasPrefix(a.Serve.Ready, "/") {
 		v.say(f, "$.serve.ready", "name the path that answers 200 once an instance may get traffic, as /readyz", "is %q", a.Serve.Ready)
 	}
@@ -100,7 +101,7 @@ func (v *validator) app(f string, a *App) {
 			v.pattern(f, fmt.Sprintf("$.migrate.files[%d]", i), p)
 		}
 		v.variables(f, "$.migrate.args", a.Migrate.Args, serveVariables)
-		v.env(f, "$.migrate.env", a.Migrate.Env)
+		v.placed(f, "$.migrate.env", a.Migrate.Env)
 		v.positive(f, "$.migrate.timeout", a.Migrate.Timeout)
 	}
 	v.load(f, &a.Load)
@@ -185,18 +186,7 @@ func (v *validator) environment(e *Environment) {
 		v.say(f, "$.instances.min", "make it at most instances.max", "%d is greater than instances.max %d", e.Instances.Min, e.Instances.Max)
 	}
 	v.scaling(f, e.Scaling)
-	switch e.TLS.Trust {
-	case "private":
-		if e.TLS.Cert != "" || e.TLS.Key != "" {
-			v.say(f, "$.tls.cert", "drop it, or declare trust: public", "goes with trust: public only")
-		}
-	case "public":
-		if e.TLS.Cert == "" || e.TLS.Key == "" {
-			v.say(f, "$.tls", "name the PEM files tls.cert and tls.key", "lacks a certificate")
-		}
-	default:
-		v.say(f, "$.tls.trust", "use private (gate's own authority) or public", "is %q", e.TLS.Trust)
-	}
+	v.tls(f, &e.TLS)
 	if len(e.TLS.Names) == 0 {
 		v.say(f, "$.tls.names", "list the names and addresses that clients use", "is empty")
 	}
@@ -210,9 +200,7 @@ func (v *validator) environment(e *Environment) {
 		if !envVarRE.MatchString(name) {
 			v.say(f, at, "use letters, digits and underscores", "is no name of an environment variable")
 		}
-		if (s.Env == "") == (s.File == "") {
-			v.say(f, at, "give exactly one of env and file", "refers to none or to two sources")
-		}
+		v.secret(f, at, s)
 		if _, both := e.Config[name]; both {
 			v.say(f, at, "keep it in one of them", "stands in config, too")
 		}

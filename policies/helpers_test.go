@@ -117,6 +117,17 @@ func payloads() map[string]any {
 			Address: "127.0.0.1:8443", Name: "localhost", Version: "TLS 1.3", MinVersion: "TLS 1.2",
 			ChainValid: true, NameValid: true, PrivateTrust: true, NotAfter: now.Add(59 * 24 * time.Hour), Issuer: "gate",
 		},
+		"network": checks.NetworkPayload{
+			Declared: "127.0.0.1:8443", Balancer: true, Looks: 2, Processes: 9, Instances: 1, Sockets: 30,
+			Listeners: []checks.NetworkListener{{Protocol: "tcp", Address: "127.0.0.1", Port: 18080, Role: "instance", Process: "instance 1"}},
+		},
+		"secrets": checks.SecretsPayload{
+			Secrets: []checks.SecretState{{Name: "SMTP_PASSWORD", Source: "file", Resolved: true}}, Known: 4,
+			Places: []checks.SecretsPlace{
+				{Kind: "source", Items: 1, Bytes: 9}, {Kind: "image", Items: 1, Bytes: 9}, {Kind: "environment", Items: 1, Bytes: 9},
+				{Kind: "arguments", Items: 1, Bytes: 9}, {Kind: "logs", Items: 1, Bytes: 9}, {Kind: "ledger", Items: 1, Bytes: 9},
+			},
+		},
 		"config": checks.ConfigPayload{Environments: []string{"staging", "production"}, Values: 9},
 		"canary": map[string]arm{
 			"stable": {Release: "sha256:bbbb", Requests: 3000, Errors: 3, P95: 0.1},
@@ -161,7 +172,7 @@ func ready(t testing.TB, stage Stage) Input {
 		switch check {
 		case "load", "update", "migration", "rollback", "restart", "scaling", "canary":
 			want.Environment = "staging"
-		case "tls", "backup":
+		case "backup", "tls", "network", "secrets":
 			want.Environment, want.Scope, want.Subject = "staging", "environment", "sha256:cccc"
 		}
 		in.Expected[check] = want

@@ -101,6 +101,8 @@ func fakeChecks() []checks.Check {
 		{Name: "update", Criterion: "update", Version: 1, Scope: release, InEnv: true, Exclusive: true, Parameters: previous},
 		{Name: "backup", Criterion: "backup", Version: 1, Scope: environment, InEnv: true},
 		{Name: "tls", Criterion: "tls", Version: 1, Scope: environment, InEnv: true},
+		{Name: "network", Criterion: "network", Version: 1, Scope: environment, InEnv: true},
+		{Name: "secrets", Criterion: "secrets", Version: 1, Scope: environment, InEnv: true},
 	}
 }
 
@@ -144,6 +146,15 @@ func payload(check, release string, now time.Time) any {
 		}
 	case "tls":
 		return checks.TLSPayload{Address: "127.0.0.1:8443", Name: "localhost", Version: "TLS 1.3", MinVersion: "TLS 1.2", ChainValid: true, NameValid: true, PrivateTrust: true, NotAfter: now.Add(60 * 24 * time.Hour), Issuer: "gate"}
+	case "network":
+		listener := checks.NetworkListener{Protocol: "tcp", Address: "127.0.0.1", Port: 18080, Role: "instance", Process: "instance 1"}
+		return checks.NetworkPayload{Declared: "127.0.0.1:8443", Balancer: true, Looks: 2, Processes: 9, Instances: 2, Sockets: 9, Listeners: []checks.NetworkListener{listener}}
+	case "secrets":
+		p := checks.SecretsPayload{Secrets: []checks.SecretState{}, Known: 3}
+		for _, kind := range []string{"source", "image", "environment", "arguments", "logs", "ledger"} {
+			p.Places = append(p.Places, checks.SecretsPlace{Kind: kind, Items: 1, Bytes: 100})
+		}
+		return p
 	}
 	panic("no payload for check " + check)
 }

@@ -17,7 +17,9 @@ import data.gate.readiness.migration
 import data.gate.readiness.restart
 import data.gate.readiness.rollback
 import data.gate.readiness.scaling
+import data.gate.readiness.network
 import data.gate.readiness.scan
+import data.gate.readiness.secrets
 import data.gate.readiness.source
 import data.gate.readiness.tests
 import data.gate.readiness.tls
@@ -28,11 +30,11 @@ import data.gate.readiness.update
 # description: in the order in which they are reported, cheapest to mend first
 required := {
 	"admission": ["source", "tests", "scan", "config"],
-	"readiness": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls"],
-	"promotion": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls"],
-	"serving": ["source", "tests", "scan", "config", "load", "update", "backup", "tls"],
+	"readiness": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls", "network", "secrets"],
+	"promotion": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls", "network", "secrets"],
+	"serving": ["source", "tests", "scan", "config", "load", "update", "backup", "tls", "network", "secrets"],
 	"canary": ["canary"],
-	"change": ["source", "change", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls"],
+	"change": ["source", "change", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls", "network", "secrets"],
 }
 
 # METADATA
@@ -63,6 +65,10 @@ found["restart"] := restart.criterion
 found["scaling"] := scaling.criterion
 
 found["tls"] := tls.criterion
+
+found["network"] := network.criterion
+
+found["secrets"] := secrets.criterion
 
 found["canary"] := canary.criterion
 

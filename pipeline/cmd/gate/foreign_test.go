@@ -28,7 +28,7 @@ func TestForeignService(t *testing.T) {
 	if got := w.serves("production"); got != first.Release {
 		t.Fatalf("production serves %s, want %s", got, first.Release)
 	}
-	for _, id := range []string{"source", "tests", "scan", "config", "load", "update", "tls"} {
+	for _, id := range []string{"source", "tests", "scan", "config", "load", "update", "tls", "network", "secrets"} {
 		if c := first.criterion(id); !c.Verdict.Promotes() || c.Verdict == policies.Error {
 			t.Errorf("%s: %+v", id, c)
 		}

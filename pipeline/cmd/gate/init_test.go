@@ -173,7 +173,7 @@ func TestInitAndRun(t *testing.T) {
 	w.usePorts()
 	w.commit("declare the service")
 	o := w.runs(promotion.CodePass, "--through", "staging")
-	for _, id := range []string{"source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "tls"} {
+	for _, id := range []string{"source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "tls", "network", "secrets"} {
 		if c := o.criterion(id); c.Verdict != policies.Pass {
 			t.Errorf("%s: %+v", id, c)
 		}

@@ -29,6 +29,7 @@ const (
 	pathGauges  = "/v1/gauges"
 
 	pathCheckpoint = "/v1/checkpoint"
+	pathSecrets    = "/v1/secrets"
 )
 
 // replaced is the answer to a replacement, also to one that failed half-way.
@@ -115,6 +116,10 @@ func (d *Daemon) ServeAdmin(ctx context.Context, poke func()) error {
 	d.serveDrills(mux)
 	d.backupRoutes(ctx, mux)
 	d.rehearsalRoutes(ctx, mux)
+	mux.HandleFunc("GET "+pathSecrets, func(w http.ResponseWriter, r *http.Request) {
+		held, err := d.heldSecrets(r.Context())
+		answer(w, held, err)
+	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
 	answered := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

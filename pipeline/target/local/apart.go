@@ -63,7 +63,7 @@ func (d *Daemon) startApart(ctx context.Context, rev target.Revision, databaseUR
 		"PORT": strconv.Itoa(port), "DATABASE_URL": databaseURL, "INSTANCE": "copy",
 		"RELEASE": rev.Release, "ENVIRONMENT": d.paths.Environment,
 	}
-	env, err := d.environ(rev.Environment, rt.Serve.Env, values)
+	env, err := d.environ(rev.Environment, rt, rt.Serve.Env, values)
 	if err != nil {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func (d *Daemon) migrateOn(ctx context.Context, rev target.Revision, url, instan
 		"PORT": "0", "DATABASE_URL": url, "INSTANCE": instance,
 		"RELEASE": rev.Release, "ENVIRONMENT": d.paths.Environment,
 	}
-	env, err := d.environ(rev.Environment, rt.Migrate.Env, values)
+	env, err := d.environ(rev.Environment, rt, rt.Migrate.Env, values)
 	if err != nil {
 		return false, err
 	}

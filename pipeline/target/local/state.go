@@ -27,6 +27,8 @@ type state struct {
 	Rehearsing bool `json:"rehearsing,omitempty"`
 	// Migrated are the releases whose migrations were carried out, the newest last.
 	Migrated []migrated `json:"migrated,omitempty"`
+	// Secrets are fingerprints of the values that each instance was started with.
+	Secrets map[string]string `json:"secrets,omitempty"`
 	// Environment is the declaration in force: address, certificate, database.
 	Environment *environments.Environment `json:"environment"`
 }

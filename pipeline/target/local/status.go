@@ -1,12 +1,15 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
 )
 
@@ -48,6 +51,9 @@ func (d *Daemon) Status(ctx context.Context) (target.Status, error) {
 	out.DatabaseBytes = d.databaseBytes(ctx)
 	d.mu.Lock()
 	out.Problem = d.problem
+	for _, about := range slices.Sorted(maps.Keys(d.troubles)) {
+		out.Problem = cmp.Or(out.Problem, d.troubles[about])
+	}
 	d.mu.Unlock()
 	if out.Stable == "" {
 		// Asked only where it matters: it proves that nothing was ever served.
@@ -113,7 +119,7 @@ func (d *Daemon) move(ctx context.Context, rev target.Revision) error {
 	if next.Database != now.Database {
 		return fmt.Errorf("the database of %s is declared anew: gate down %s, then gate serve %s", next.Name, next.Name, next.Name)
 	}
-	if next.TLS.Trust != now.TLS.Trust || !slices.Equal(next.TLS.Names, now.TLS.Names) || next.TLS.Cert != now.TLS.Cert || next.TLS.Key != now.TLS.Key {
+	if environments.Digest(next.TLS) != environments.Digest(now.TLS) {
 		if err := d.certify(next); err != nil {
 			return err
 		}

@@ -333,7 +333,7 @@ func (d *Daemon) Replace(ctx context.Context, release string) (int, error) {
 	case s.Stable.Revision == nil:
 		return 0, errors.New("nothing serves that could be replaced")
 	case s.Canary.Revision != nil || s.Warm.Revision != nil:
-		return 0, errors.New("a promotion is under way")
+		return 0, errBusy
 	}
 	rev := *s.Stable.Revision
 	if rev.Release != release {

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tokenName is the variable by which a process is known as an instance, or as
+// TokenName is the variable by which a process is known as an instance, or as
 // started by one.
-const tokenName = "GATE_INSTANCE_TOKEN"
+const TokenName = "GATE_INSTANCE_TOKEN"
 
 type stat struct {
 	dead  bool            // ended, not yet reaped
@@ -67,7 +67,7 @@ func readToken(pid int) string {
 		return ""
 	}
 	for v := range bytes.SplitSeq(b, []byte{0}) {
-		if t, ok := bytes.CutPrefix(v, []byte(tokenName+"=")); ok {
+		if t, ok := bytes.CutPrefix(v, []byte(TokenName+"=")); ok {
 			return string(t)
 		}
 	}
