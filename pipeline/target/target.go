@@ -51,6 +51,10 @@ type Revision struct {
 	Release     string                    `json:"release"`
 	Commit      string                    `json:"commit"`
 	Environment *environments.Environment `json:"environment"`
+	// Probe is the safe request by which the service is watched; nil: readiness
+	// alone is. Runbooks is the folder of the repository with one for each alert.
+	Probe    *environments.Endpoint `json:"probe,omitempty"`
+	Runbooks string                 `json:"runbooks,omitempty"`
 }
 
 // ID is the same for revisions that run the same.

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/release"
 	"github.com/smartcloudops/gate/pipeline/target"
@@ -38,7 +39,7 @@ var (
 	ErrAddress = errors.New("address can't be used")
 )
 
-// Options of a daemon. All but Listener are required.
+// Options of a daemon. All but Listener and Record are required.
 type Options struct {
 	Paths    Paths
 	App      string
@@ -51,6 +52,8 @@ type Options struct {
 	Version  string       // of the program that runs
 	Log      *slog.Logger
 	Now      func() time.Time
+	// Record makes full hours of uptime part of the record; nil: they stay here.
+	Record func(ctx context.Context, hours []checks.UptimeHour) error
 }
 
 // Daemon runs one environment. It is a target.Target.
@@ -80,6 +83,7 @@ type Daemon struct {
 	probeOnce sync.Once
 	probes    *http.Client
 	access    *accessLog
+	watching  *watching
 	handed    bool          // the listener was given to a successor
 	told      chan struct{} // closed once it is known which instances are ready
 	toldOnce  sync.Once
@@ -160,6 +164,9 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 		},
 	})
 	if err != nil {
+		return nil, err
+	}
+	if d.watching, err = d.openWatch(); err != nil {
 		return nil, err
 	}
 	return d, nil
@@ -289,6 +296,7 @@ func (d *Daemon) Run(ctx context.Context, beside ...func(context.Context) error)
 	own(&d.wg, ctx, d.upkeep)
 	first, stop := context.WithCancel(ctx)
 	var guests sync.WaitGroup
+	own(&guests, first, d.watching.run)
 	for _, f := range beside {
 		own(&guests, first, f)
 	}
@@ -414,6 +422,7 @@ func (d *Daemon) closeFront(ctx context.Context) {
 // Down stops instances and, if it is the environment's own, PostgreSQL, and
 // ends Run. Data stays.
 func (d *Daemon) Down(ctx context.Context) error {
+	d.watching.end("")
 	d.op.Lock()
 	defer d.op.Unlock()
 	d.mu.Lock()
