@@ -28,6 +28,7 @@ const (
 	rampBytes    = 4 << 20
 	rampSpan     = 2 * time.Second
 	rampStep     = 100 * time.Millisecond
+	linger       = time.Minute // that its mail server is told of ends
 )
 
 // exercise is one that is under way. Its fields are guarded by watching.mu.
@@ -145,7 +146,8 @@ func (w *watching) end(id string) {
 		w.mu.Unlock()
 		return
 	}
-	w.exercise = nil
+	// What the exercise has raised ends after it, and whoever listens hears that.
+	w.exercise, w.heard, w.heardUntil = nil, x, time.Now().Add(linger)
 	w.mu.Unlock()
 	x.timer.Stop()
 	live := map[int]bool{}
@@ -234,6 +236,9 @@ func (w *watching) exerciseMail(m notify.Message) notify.Sender {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	x := w.exercise
+	if x == nil && time.Now().Before(w.heardUntil) {
+		x = w.heard
+	}
 	if x == nil || x.Mail == "" || m.Exercise != x.ID {
 		return nil
 	}

@@ -50,7 +50,9 @@ type watching struct {
 
 	readyOf, readyPath string // release, and its path for readiness
 
-	exercise *exercise // nil: none is under way
+	exercise   *exercise // nil: none is under way
+	heard      *exercise // the one before, until heardUntil
+	heardUntil time.Time
 }
 
 func (p Paths) alerts(parts ...string) string { return p.dir(append([]string{"alerts"}, parts...)...) }
