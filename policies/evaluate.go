@@ -15,12 +15,12 @@ import (
 // Required are the criteria without which a decision of a stage is no decision.
 // Policies may judge by more, never by fewer.
 var Required = map[Stage][]string{
-	Admission: {"source", "tests", "scan", "config"},
-	Readiness: {"source", "tests", "scan", "config", "load", "update", "tls"},
-	Promotion: {"source", "tests", "scan", "config", "load", "update", "tls"},
-	Serving:   {"source", "tests", "scan", "config", "load", "update", "tls"},
+	Admission: {"source", "tests", "scan", "config", "runbooks"},
+	Readiness: {"source", "tests", "scan", "config", "runbooks", "load", "update", "tls", "alerting"},
+	Promotion: {"source", "tests", "scan", "config", "runbooks", "load", "update", "tls", "alerting"},
+	Serving:   {"source", "tests", "scan", "config", "runbooks", "load", "update", "tls", "alerting", "uptime"},
 	Canary:    {"canary"},
-	Proposal:  {"source", "change", "tests", "scan", "config", "load", "update", "tls"},
+	Proposal:  {"source", "change", "tests", "scan", "config", "runbooks", "load", "update", "tls", "alerting"},
 }
 
 // patience is how long one decision may take: two orders of magnitude more than

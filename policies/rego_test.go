@@ -163,7 +163,7 @@ func TestAnnotations(t *testing.T) {
 		}
 	}
 	slices.Sort(criteria)
-	want := []string{"canary", "change", "config", "load", "scan", "source", "tests", "tls", "update"}
+	want := []string{"alerting", "canary", "change", "config", "load", "runbooks", "scan", "source", "tests", "tls", "update", "uptime"}
 	if !slices.Equal(criteria, want) {
 		t.Errorf("criteria are %v, want %v", criteria, want)
 	}

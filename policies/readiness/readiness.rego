@@ -8,26 +8,29 @@
 package gate.readiness
 
 import data.gate.lib
+import data.gate.readiness.alerting
 import data.gate.readiness.canary
 import data.gate.readiness.change
 import data.gate.readiness.config
 import data.gate.readiness.load
+import data.gate.readiness.runbooks
 import data.gate.readiness.scan
 import data.gate.readiness.source
 import data.gate.readiness.tests
 import data.gate.readiness.tls
 import data.gate.readiness.update
+import data.gate.readiness.uptime
 
 # METADATA
 # title: Criteria of each stage
 # description: in the order in which they are reported, cheapest to mend first
 required := {
-	"admission": ["source", "tests", "scan", "config"],
-	"readiness": ["source", "tests", "scan", "config", "load", "update", "tls"],
-	"promotion": ["source", "tests", "scan", "config", "load", "update", "tls"],
-	"serving": ["source", "tests", "scan", "config", "load", "update", "tls"],
+	"admission": ["source", "tests", "scan", "config", "runbooks"],
+	"readiness": ["source", "tests", "scan", "config", "runbooks", "load", "update", "tls", "alerting"],
+	"promotion": ["source", "tests", "scan", "config", "runbooks", "load", "update", "tls", "alerting"],
+	"serving": ["source", "tests", "scan", "config", "runbooks", "load", "update", "tls", "alerting", "uptime"],
 	"canary": ["canary"],
-	"change": ["source", "change", "tests", "scan", "config", "load", "update", "tls"],
+	"change": ["source", "change", "tests", "scan", "config", "runbooks", "load", "update", "tls", "alerting"],
 }
 
 # METADATA
@@ -43,11 +46,17 @@ found["scan"] := scan.criterion
 
 found["config"] := config.criterion
 
+found["runbooks"] := runbooks.criterion
+
 found["load"] := load.criterion
 
 found["update"] := update.criterion
 
 found["tls"] := tls.criterion
+
+found["alerting"] := alerting.criterion
+
+found["uptime"] := uptime.criterion
 
 found["canary"] := canary.criterion
 
