@@ -24,6 +24,8 @@ var irrelevant = []string{
 	"evidence.*.payload.environments.1",
 	"evidence.*.payload.stable.restarts",
 	"evidence.*.payload.incident.file", "evidence.*.payload.earliest", "evidence.*.payload.recovery", "evidence.*.payload.hours",
+	"evidence.*.payload.folder", "evidence.*.payload.runbooks.*.file", "evidence.*.payload.runbooks.*.owner",
+	"evidence.*.payload.routes.*.route", "evidence.*.payload.routes.*.said",
 }
 
 // paths are those of every field and element below v.

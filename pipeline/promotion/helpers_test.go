@@ -100,6 +100,11 @@ func fakeChecks() []checks.Check {
 		{Name: "load", Criterion: "load", Version: 1, Scope: release, InEnv: true, Exclusive: true},
 		{Name: "update", Criterion: "update", Version: 1, Scope: release, InEnv: true, Exclusive: true, Parameters: previous},
 		{Name: "tls", Criterion: "tls", Version: 1, Scope: environment, InEnv: true},
+		{Name: "runbooks", Criterion: "runbooks", Version: 1, Scope: release, Parameters: source},
+		{Name: "alerting", Criterion: "alerting", Version: 1, Scope: environment, InEnv: true},
+		{Name: "uptime", Criterion: "uptime", Version: 1, Scope: checks.OfService, Parameters: func(in checks.Input) map[string]string {
+			return map[string]string{"environment": in.Environment.Name}
+		}},
 	}
 }
 
@@ -137,6 +142,20 @@ func payload(check, release string, now time.Time) any {
 		return checks.UpdatePayload{From: digest('0'), To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4, PerInstance: map[string]int{"1": 500, "2": 500}, Generator: sound}
 	case "tls":
 		return checks.TLSPayload{Address: "127.0.0.1:8443", Name: "localhost", Version: "TLS 1.3", MinVersion: "TLS 1.2", ChainValid: true, NameValid: true, PrivateTrust: true, NotAfter: now.Add(60 * 24 * time.Hour), Issuer: "gate"}
+	case "runbooks":
+		return checks.RunbooksPayload{
+			Folder: "docs/runbooks", Alerts: []string{"unavailable"}, Missing: []string{}, Template: true,
+			Runbooks: []checks.Runbook{{Alert: "unavailable", File: "docs/runbooks/unavailable.md", Owner: "ops", Severity: "page", Review: "2099-01-01", Steps: 3}},
+			Incident: checks.Procedure{File: "docs/runbooks/incident-response.md", Present: true, Missing: []string{}},
+		}
+	case "alerting":
+		return checks.AlertingPayload{
+			Mode: "fault", Routes: []checks.AlertingRoute{{Route: "smtp", Receipt: 4, Recovery: 3, Proof: checks.ProofAccepted, Said: "250 queued"}},
+			Receipt: 4, Recovery: 3, Lead: 5, Ramp: 8, Heartbeat: true, Beats: 4, Fired: []string{"unavailable"}, Restored: true,
+		}
+	case "uptime":
+		to := now.UTC().Truncate(time.Second)
+		return checks.UptimePayload{From: to.Add(-checks.UptimeWindow), To: to, WindowSeconds: 2592000, Seconds: 2592000, OK: 2592000}
 	}
 	panic("no payload for check " + check)
 }

@@ -53,6 +53,7 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) error {
 	opt := local.Options{
 		Paths: s.paths(c.Environment), App: s.decl.App.Name, Ledger: s.ledger.ID(), Declared: e, Store: s.store,
 		Cache: s.cache, Getenv: g.Getenv, Version: v, Log: s.log, Now: time.Now,
+		Record: s.uptime(e),
 	}
 	d, err := c.openDaemon(ctx, opt)
 	if err != nil {

@@ -68,7 +68,7 @@ func newWorld(t *testing.T) *world {
 	w.replace("environments/app.yaml",
 		"users: 50", "users: 20", "think: 1s", "think: 100ms", "warmup: 10s", "warmup: 1s",
 		"closed: 60s", "closed: 4s", "open: 60s", "open: 3s", "rate: 300", "rate: 100",
-		"[go, test, ./app/...]", "[go, test, ./app]", "start_timeout: 20s", "start_timeout: 5s")
+		"[go, test, ./app/...]", "[go, test, ./app]", "start_timeout: 20s", "start_timeout: 5s", "ramp: 8s", "ramp: 5s")
 	w.replace("environments/production.yaml", "soak: 10s", "soak: 2s", "min_samples: 300", "min_samples: 100", "limit: 2m", "limit: 20s")
 	for _, e := range []string{"staging", "production"} {
 		w.append("environments/"+e+".yaml", fast)
