@@ -317,6 +317,9 @@ func (s *state) measuring(known string, e *environments.Environment) ([]step, er
 		if len(wanted) > 0 && !slices.Contains(wanted, c.Name) {
 			continue
 		}
+		if len(wanted) == 0 && c.Scope == checks.OfService && e.Promotion.From == "" {
+			continue // nobody asks how long it has served
+		}
 		needs := []string{begun}
 		if onRunning(c) {
 			if !slices.ContainsFunc(steps, func(x step) bool { return x.name == running }) {

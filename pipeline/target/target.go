@@ -7,6 +7,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
 )
 
@@ -77,6 +78,15 @@ type Status struct {
 	Empty       bool       `json:"empty"`    // the database holds no table of the app
 	Since       time.Time  `json:"since"`    // when the daemon started
 	Problem     string     `json:"problem,omitempty"`
+	Alerts      *Alerts    `json:"alerts,omitempty"` // nil: nobody watches
+}
+
+// Alerts are what the watch over the environment has found, and who is told.
+type Alerts struct {
+	Routes  []string             `json:"routes"` // empty: nobody is told
+	Firing  []checks.FiringAlert `json:"firing"`
+	Queued  int                  `json:"queued"`            // messages that nobody has taken yet
+	Problem string               `json:"problem,omitempty"` // of their delivery
 }
 
 // Health of an instance or an environment.
