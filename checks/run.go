@@ -111,7 +111,7 @@ func (t Taken) Evidence(c Check, in Input) Evidence {
 		Tools:      t.Tools,
 		Trust:      TrustBase,
 	}
-	if c.InEnv || c.Scope == OfEnvironment {
+	if c.InEnv || c.Scope != OfRelease {
 		e.Environment = in.Environment.Name
 	}
 	if t.Payload != nil {

@@ -44,6 +44,9 @@ type App struct {
 	Update   Update   `yaml:"update" json:"update"`
 	Drills   Drills   `yaml:"drills" json:"drills"`
 	Rehearse Rehearse `yaml:"rehearse" json:"rehearse"`
+	Alerting Alerting `yaml:"alerting" json:"alerting,omitzero"`
+	// Runbooks is the folder with one runbook for each alert.
+	Runbooks string `yaml:"runbooks" json:"runbooks,omitempty"`
 	// Checks are programs of the repository that measure something of its own.
 	Checks []Program `yaml:"checks" json:"checks,omitempty"`
 }
@@ -149,6 +152,8 @@ type Environment struct {
 	Config     map[string]string         `yaml:"config" json:"config,omitempty"`   // handed to every instance as environment variables
 	Secrets    map[string]Secret         `yaml:"secrets" json:"secrets,omitempty"` // by reference: what app.yaml does not place itself is handed over likewise
 	Differs    []string                  `yaml:"differs" json:"differs,omitempty"` // names in Config or Secrets that may differ from the environment it is promoted from
+	Alerts     *Alerts                   `yaml:"alerts" json:"alerts,omitempty"`   // who is told when something is wrong; nil: nobody
+	Metrics    *Metrics                  `yaml:"metrics" json:"metrics,omitempty"` // where Prometheus may ask
 	Promotion  Promotion                 `yaml:"promotion" json:"promotion"`
 	Thresholds map[string]map[string]any `yaml:"thresholds" json:"thresholds,omitempty"` // criterion → name → value, over the defaults of policies/
 
@@ -366,4 +371,15 @@ func (e *Environment) URL() string {
 		return "https://" + e.TLS.Names[0]
 	}
 	return "https://" + net.JoinHostPort(e.TLS.Names[0], port)
+}
+
+// Probe is the safe request that shows best that the service works: one that
+// can be sent as it stands; nil: none can.
+func (a *App) Probe() *Endpoint {
+	for i, e := range a.Load.Endpoints {
+		if e.Safe && e.Method == "GET" && !variableRE.MatchString(e.Path) && !variableRE.MatchString(e.Expect.Body) {
+			return &a.Load.Endpoints[i]
+		}
+	}
+	return nil
 }

@@ -123,6 +123,15 @@ func (v *validator) app(f string, a *App) {
 		v.positive(f, at+".timeout", c.Timeout)
 	}
 	v.rehearse(f, &a.Rehearse)
+	if a.Alerting.Fault < 0 {
+		v.say(f, "$.alerting.fault", "write a duration as 1m", "is negative")
+	}
+	if a.Alerting.Ramp < 0 {
+		v.say(f, "$.alerting.ramp", "write a duration as 10s", "is negative")
+	}
+	if r := a.Runbooks; r != "" && (strings.HasPrefix(r, "/") || strings.Contains("/"+r+"/", "/../")) {
+		v.say(f, "$.runbooks", "name a folder of the repository, as docs/runbooks", "is %q", r)
+	}
 }
 
 func (v *validator) load(f string, l *Load) {
@@ -205,6 +214,8 @@ func (v *validator) environment(e *Environment) {
 			v.say(f, at, "keep it in one of them", "stands in config, too")
 		}
 	}
+	v.alerts(f, e.Alerts)
+	v.metrics(f, e.Metrics)
 	v.promotion(e)
 }
 

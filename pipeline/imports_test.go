@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"pipeline/run":          {"environments", "checks", "policies", "pipeline/target", "pipeline/promotion", "pipeline/release", "pipeline/claim", "pipeline/run"},
 	"pipeline/report":       {"environments", "checks", "policies", "pipeline/target", "pipeline/promotion", "pipeline/run", "pipeline/report"},
 	"pipeline/plan":         {"environments", "checks", "pipeline/promotion", "pipeline/report", "pipeline/plan"},
-	"pipeline/scaffold":     {"environments", "policies", "pipeline/scaffold"},
+	"pipeline/scaffold":     {"environments", "checks", "policies", "pipeline/scaffold"},
 	"pipeline/github":       {"environments", "checks", "policies", "pipeline/github"},
 	"pipeline/cmd":          {"environments", "checks", "policies", "pipeline"},
 	"pipeline":              {},

@@ -17,12 +17,12 @@ import (
 // Required are the criteria without which a decision of a stage is no decision.
 // Policies may judge by more, never by fewer.
 var Required = map[Stage][]string{
-	Admission: {"source", "tests", "scan", "config"},
-	Readiness: {"source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls", "network", "secrets"},
-	Promotion: {"source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls", "network", "secrets"},
-	Serving:   {"source", "tests", "scan", "config", "load", "update", "backup", "tls", "network", "secrets"},
+	Admission: {"source", "tests", "scan", "config", "runbooks"},
+	Readiness: {"source", "tests", "scan", "config", "runbooks", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "alerting", "tls", "network", "secrets"},
+	Promotion: {"source", "tests", "scan", "config", "runbooks", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "alerting", "tls", "network", "secrets"},
+	Serving:   {"source", "tests", "scan", "config", "runbooks", "load", "update", "backup", "alerting", "uptime", "tls", "network", "secrets"},
 	Canary:    {"canary"},
-	Proposal:  {"source", "change", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls", "network", "secrets"},
+	Proposal:  {"source", "change", "tests", "scan", "config", "runbooks", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "alerting", "tls", "network", "secrets"},
 }
 
 // patience is how long one decision may take: two orders of magnitude more than

@@ -129,6 +129,18 @@ func payloads() map[string]any {
 			},
 		},
 		"config": checks.ConfigPayload{Environments: []string{"staging", "production"}, Values: 9},
+		"runbooks": checks.RunbooksPayload{
+			Folder: "docs/runbooks", Alerts: []string{"unavailable"}, Missing: []string{}, Template: true,
+			Runbooks: []checks.Runbook{{Alert: "unavailable", File: "docs/runbooks/unavailable.md", Owner: "ops", Severity: "page", Review: "2099-01-01", Steps: 3}},
+			Incident: checks.Procedure{File: "docs/runbooks/incident-response.md", Present: true, Missing: []string{}},
+		},
+		"alerting": checks.AlertingPayload{
+			Mode: "fault", Routes: []checks.AlertingRoute{{Route: "smtp", Receipt: 4, Recovery: 3, Proof: checks.ProofAccepted, Said: "250 queued"}},
+			Receipt: 4, Recovery: 3, Lead: 5, Ramp: 8, Heartbeat: true, Beats: 4, Fired: []string{"unavailable"}, Restored: true,
+		},
+		"uptime": checks.UptimePayload{
+			From: now.Add(-checks.UptimeWindow).Truncate(time.Second), To: now.Truncate(time.Second), WindowSeconds: 2592000, Seconds: 2592000, OK: 2592000,
+		},
 		"canary": map[string]arm{
 			"stable": {Release: "sha256:bbbb", Requests: 3000, Errors: 3, P95: 0.1},
 			"canary": {Release: release, Requests: 1000, Errors: 1, P95: 0.1},
@@ -172,8 +184,10 @@ func ready(t testing.TB, stage Stage) Input {
 		switch check {
 		case "load", "update", "migration", "rollback", "restart", "scaling", "canary":
 			want.Environment = "staging"
-		case "backup", "tls", "network", "secrets":
+		case "backup", "alerting", "tls", "network", "secrets":
 			want.Environment, want.Scope, want.Subject = "staging", "environment", "sha256:cccc"
+		case "uptime":
+			want.Scope, want.Subject = "service", "sha256:dddd"
 		}
 		in.Expected[check] = want
 		in.Evidence = append(in.Evidence, Record{

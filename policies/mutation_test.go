@@ -49,6 +49,9 @@ var irrelevant = []string{
 	"evidence.*.payload.drills", "evidence.*.payload.quiet_p95", "evidence.*.payload.p95",
 	"evidence.*.payload.migrated", "evidence.*.payload.schema", "evidence.*.payload.since", "evidence.*.payload.why",
 	"evidence.*.payload.faults.*.what", "evidence.*.payload.faults.*.how", "evidence.*.payload.faults.*.by",
+	"evidence.*.payload.incident.file", "evidence.*.payload.earliest", "evidence.*.payload.recovery", "evidence.*.payload.hours",
+	"evidence.*.payload.folder", "evidence.*.payload.runbooks.*.file", "evidence.*.payload.runbooks.*.owner",
+	"evidence.*.payload.routes.*.route", "evidence.*.payload.routes.*.said",
 }
 
 // paths are those of every field and element below v.

@@ -163,7 +163,7 @@ func TestAnnotations(t *testing.T) {
 		}
 	}
 	slices.Sort(criteria)
-	want := []string{"backup", "canary", "change", "config", "load", "migration", "network", "restart", "rollback", "scaling", "scan", "secrets", "source", "tests", "tls", "update"}
+	want := []string{"alerting", "backup", "canary", "change", "config", "load", "migration", "network", "restart", "rollback", "runbooks", "scaling", "scan", "secrets", "source", "tests", "tls", "update", "uptime"}
 	if !slices.Equal(criteria, want) {
 		t.Errorf("criteria are %v, want %v", criteria, want)
 	}

@@ -238,7 +238,7 @@ func (m *Gate) admission(ctx context.Context, c plain.Call) ([]*Evidence, error)
 	wanted := []struct {
 		check string
 		tools []tool
-	}{{"tests", nil}, {"scan", []tool{gosec, govulncheck}}, {"leaks", []tool{gitleaks}}, {"config", nil}}
+	}{{"tests", nil}, {"scan", []tool{gosec, govulncheck}}, {"leaks", []tool{gitleaks}}, {"config", nil}, {"runbooks", nil}}
 	found, errs := make([]*Evidence, len(wanted)), make([]error, len(wanted))
 	var wg sync.WaitGroup
 	for i, w := range wanted {
@@ -263,7 +263,7 @@ func (m *Gate) all(ctx context.Context, c plain.Call) ([]*Evidence, error) {
 	}
 	with := directories(all)
 	// What is measured under load must have the machine to itself.
-	for _, check := range []string{"load", "update", "backup", "tls", "network", "secrets"} {
+	for _, check := range []string{"load", "update", "backup", "alerting", "tls", "network", "secrets"} {
 		e, err := m.measure(ctx, check, c, with, gosec, govulncheck, gitleaks)
 		if err != nil {
 			return all, err

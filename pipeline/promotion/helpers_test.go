@@ -103,6 +103,11 @@ func fakeChecks() []checks.Check {
 		{Name: "tls", Criterion: "tls", Version: 1, Scope: environment, InEnv: true},
 		{Name: "network", Criterion: "network", Version: 1, Scope: environment, InEnv: true},
 		{Name: "secrets", Criterion: "secrets", Version: 1, Scope: environment, InEnv: true},
+		{Name: "runbooks", Criterion: "runbooks", Version: 1, Scope: release, Parameters: source},
+		{Name: "alerting", Criterion: "alerting", Version: 1, Scope: environment, InEnv: true},
+		{Name: "uptime", Criterion: "uptime", Version: 1, Scope: checks.OfService, Parameters: func(in checks.Input) map[string]string {
+			return map[string]string{"environment": in.Environment.Name}
+		}},
 	}
 }
 
@@ -155,6 +160,20 @@ func payload(check, release string, now time.Time) any {
 			p.Places = append(p.Places, checks.SecretsPlace{Kind: kind, Items: 1, Bytes: 100})
 		}
 		return p
+	case "runbooks":
+		return checks.RunbooksPayload{
+			Folder: "docs/runbooks", Alerts: []string{"unavailable"}, Missing: []string{}, Template: true,
+			Runbooks: []checks.Runbook{{Alert: "unavailable", File: "docs/runbooks/unavailable.md", Owner: "ops", Severity: "page", Review: "2099-01-01", Steps: 3}},
+			Incident: checks.Procedure{File: "docs/runbooks/incident-response.md", Present: true, Missing: []string{}},
+		}
+	case "alerting":
+		return checks.AlertingPayload{
+			Mode: "fault", Routes: []checks.AlertingRoute{{Route: "smtp", Receipt: 4, Recovery: 3, Proof: checks.ProofAccepted, Said: "250 queued"}},
+			Receipt: 4, Recovery: 3, Lead: 5, Ramp: 8, Heartbeat: true, Beats: 4, Fired: []string{"unavailable"}, Restored: true,
+		}
+	case "uptime":
+		to := now.UTC().Truncate(time.Second)
+		return checks.UptimePayload{From: to.Add(-checks.UptimeWindow), To: to, WindowSeconds: 2592000, Seconds: 2592000, OK: 2592000}
 	}
 	panic("no payload for check " + check)
 }

@@ -230,7 +230,7 @@ func (j *Judge) Decide(ctx context.Context, v *View, r *ReleaseRecord, environme
 	}
 	for _, c := range j.Checks {
 		at := in
-		if c.Scope == checks.OfEnvironment && (!c.InEnv || stage == policies.Serving) {
+		if c.Scope == checks.OfService || c.Scope == checks.OfEnvironment && (!c.InEnv || stage == policies.Serving) {
 			// About the environment itself: its declarations, and once it serves,
 			// what it serves.
 			at.Environment = own
@@ -243,7 +243,7 @@ func (j *Judge) Decide(ctx context.Context, v *View, r *ReleaseRecord, environme
 			Key:     c.Key(at),
 			Trust:   at.Environment.TLS.Trust,
 		}
-		if c.InEnv || c.Scope == checks.OfEnvironment {
+		if c.InEnv || c.Scope != checks.OfRelease {
 			e.Environment = at.Environment.Name
 		}
 		input.Expected[c.Name] = e

@@ -101,9 +101,12 @@ func TestDecide(t *testing.T) {
 				t.Errorf("from a dirty tree: %s, want %s", d.Decision.Verdict, want)
 			}
 			// Each piece of evidence that counts is needed: without it, nothing.
-			for _, name := range []string{"tests", "scan", "leaks", "config", "load", "update", "backup", "tls", "network", "secrets"} {
+			for _, name := range []string{"tests", "scan", "leaks", "config", "runbooks", "load", "update", "backup", "alerting", "uptime", "tls", "network", "secrets"} {
 				rest := slices.DeleteFunc(slices.Clone(all), func(e checks.Evidence) bool { return e.Check == name })
-				needed := stage != policies.Admission || !slices.Contains([]string{"load", "update", "backup", "tls", "network", "secrets"}, name)
+				needed := stage != policies.Admission || !slices.Contains([]string{"load", "update", "backup", "alerting", "tls", "network", "secrets"}, name)
+				if name == "uptime" {
+					needed = stage == policies.Serving
+				}
 				if d := decide(t, j, sheet(t, rest...), r, stage); d.Decision.Verdict.Promotes() == needed {
 					t.Errorf("without %s: %s", name, d.Decision.Verdict)
 				}
@@ -182,10 +185,10 @@ func TestDecideWhere(t *testing.T) {
 		lacks    []string
 	}{
 		{policies.Readiness, onlyStaging, nil},
-		{policies.Readiness, onlyProduction, []string{"config", "load", "update", "backup", "tls", "network", "secrets"}},
+		{policies.Readiness, onlyProduction, []string{"config", "load", "update", "backup", "alerting", "tls", "network", "secrets"}},
 		{policies.Promotion, onlyStaging, []string{"config"}},
-		{policies.Promotion, onlyProduction, []string{"load", "update", "backup", "tls", "network", "secrets"}},
-		{policies.Serving, onlyStaging, []string{"config", "backup", "tls", "network", "secrets"}},
+		{policies.Promotion, onlyProduction, []string{"load", "update", "backup", "alerting", "tls", "network", "secrets"}},
+		{policies.Serving, onlyStaging, []string{"config", "backup", "alerting", "uptime", "tls", "network", "secrets"}},
 		{policies.Serving, onlyProduction, []string{"load", "update"}},
 	} {
 		d := decide(t, j, sheet(t, c.evidence...), r, c.stage)

@@ -36,7 +36,11 @@ type ReleaseRecord struct {
 
 // Revision is r as the named environment would run it.
 func (r *ReleaseRecord) Revision(environment string) target.Revision {
-	return target.Revision{Release: r.Release, Commit: r.Commit, Environment: r.Declarations.Environment(environment)}
+	rev := target.Revision{Release: r.Release, Commit: r.Commit, Environment: r.Declarations.Environment(environment)}
+	if a := r.Declarations.App; a != nil {
+		rev.Probe, rev.Runbooks = a.Probe(), a.Runbooks
+	}
+	return rev
 }
 
 // DecisionRecord keeps a decision with all that is needed to make it again.

@@ -125,6 +125,22 @@ func figuresOf(e checks.Evidence) string {
 		return sentenceOf(e.Payload, func(x checks.ConfigPayload) string {
 			return fmt.Sprintf("%d values in %s, %s", x.Values, strings.Join(x.Environments, ", "), plural(len(x.Findings), "finding"))
 		})
+	case "runbooks":
+		return sentenceOf(e.Payload, func(x checks.RunbooksPayload) string {
+			return fmt.Sprintf("%d runbooks for %d alerts in %s", len(x.Runbooks), len(x.Alerts), x.Folder)
+		})
+	case "alerting":
+		return sentenceOf(e.Payload, func(x checks.AlertingPayload) string {
+			var by []string
+			for _, r := range x.Routes {
+				by = append(by, fmt.Sprintf("%s after %.1f s (%s: %s)", r.Route, r.Receipt, r.Proof, r.Said))
+			}
+			return fmt.Sprintf("%s; told by %s; recovery notice %.1f s after the end; warned %.1f s before a folder was full", x.Mode, strings.Join(by, ", "), x.Recovery, x.Lead)
+		})
+	case "uptime":
+		return sentenceOf(e.Payload, func(x checks.UptimePayload) string {
+			return fmt.Sprintf("%d s right, %d s failed, %d s not looked at, from %s to %s", x.OK, x.Failed, x.Missed, stamp(x.From), stamp(x.To))
+		})
 	}
 	return ""
 }

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/target"
@@ -123,6 +124,9 @@ func (p *printer) actual(e Environment) {
 	if a.Problem != "" {
 		p.hang("  problem    ", a.Problem)
 	}
+	if w := a.Alerts; w != nil {
+		p.alerts(w)
+	}
 	if len(a.Instances) == 0 {
 		p.f("  instances  none\n")
 		return
@@ -132,4 +136,22 @@ func (p *printer) actual(e Environment) {
 		rows = append(rows, []string{"  " + in.ID, in.Role, string(in.Health), short(in.Release), in.Address, fmt.Sprint(in.PID), fmt.Sprint(in.Restarts)})
 	}
 	p.table(2, rows)
+}
+
+// alerts says what fires, and who hears of it.
+func (p *printer) alerts(w *target.Alerts) {
+	told := "told by " + strings.Join(w.Routes, ", ")
+	if len(w.Routes) == 0 {
+		told = "nobody is told: declare alerts (docs/alerts.md)"
+	}
+	if w.Queued > 0 {
+		told += fmt.Sprintf("; %d messages wait", w.Queued)
+	}
+	if w.Problem != "" {
+		told += "; " + w.Problem
+	}
+	p.hang("  alerts     ", told)
+	for _, f := range w.Firing {
+		p.hang("  fires      ", fmt.Sprintf("%s (%s) since %s: %s", f.Alert, f.Severity, stamp(f.Since), f.Summary))
+	}
 }

@@ -67,6 +67,9 @@ func (r *Result) Claim(a *Apart) (claim.Claim, []checks.Evidence) {
 	}
 	var out []checks.Evidence
 	for _, m := range r.Evidence {
+		if m.Evidence.Subject.Scope == checks.OfService {
+			continue // of an environment that is gone in a moment
+		}
 		out = append(out, m.Evidence)
 	}
 	return c, out

@@ -282,6 +282,10 @@ func (s *state) steps(known string, path []*environments.Environment) []step {
 				drills = append(drills, c)
 				continue
 			}
+			// How long it has served is asked of what people use.
+			if i == 0 && c.Scope == checks.OfService {
+				continue
+			}
 			name := "check " + c.Name + " " + e.Name
 			steps = append(steps, s.check(c, e, name, []string{in}))
 			measured = append(measured, name)
@@ -327,6 +331,9 @@ func (s *state) measuring(known string, e *environments.Environment) ([]step, er
 		// Drills belong to the environment where a release proves itself.
 		if len(wanted) == 0 && c.Drill != nil && e.Promotion.From != "" {
 			continue
+		}
+		if len(wanted) == 0 && c.Scope == checks.OfService && e.Promotion.From == "" {
+			continue // nobody asks how long it has served
 		}
 		needs := []string{begun}
 		if onRunning(c) {
@@ -385,7 +392,9 @@ func (s *state) beginning(known string) ([]step, string) {
 }
 
 // onRunning says whether the check needs the environment to serve.
-func onRunning(c checks.Check) bool { return c.InEnv || c.Name == "tls" }
+func onRunning(c checks.Check) bool {
+	return c.InEnv || c.Name == "tls" || c.Scope == checks.OfService
+}
 
 // find makes sure that the environment serves what is to be measured.
 func (s *state) find(e *environments.Environment) func(context.Context, func(string)) (bool, error) {

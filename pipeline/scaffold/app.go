@@ -24,6 +24,9 @@ func (f *findings) app() []byte {
 	p.line(0, "update:")
 	p.note(1, "assumed: requests per second while the service is replaced")
 	p.line(1, "rate: 150")
+	p.gap()
+	p.note(0, "One runbook for each alert.")
+	p.line(0, "runbooks: %s", runbooksDir)
 	return []byte(p.String())
 }
 

@@ -27,6 +27,9 @@ func (f *findings) environment(name string) []byte {
 	p.note(1, "assumed: while this variable is not set for whoever starts the daemon, gate runs a PostgreSQL of its own")
 	p.line(1, "url_env: %s_DATABASE_URL", strings.ToUpper(name))
 	f.config(p, name)
+	p.line(0, "alerts:")
+	p.note(1, "assumed: nobody beyond this machine is to be told when something is wrong; for people declare smtp or webhook (docs/alerts.md of gate)")
+	p.line(1, "local: true")
 	p.line(0, "promotion:")
 	if !staging {
 		p.line(1, "from: staging")

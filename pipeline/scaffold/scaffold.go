@@ -36,6 +36,8 @@ type Options struct {
 	Package string // the main package, "./cmd/x"; empty: the only one
 	Go      string // version of the Go on this machine, "go1.26.8"; empty: there is none
 	Branch  string // that others build on, "main"; empty: nobody knows
+	Owner   string // of the runbooks
+	Review  string // day until which they are right, "2027-01-31"
 	Force   bool   // replace what is there
 }
 
@@ -120,6 +122,9 @@ func declare(root fs.FS, o Options, p *Proposal) (map[string][]byte, error) {
 		environments.Dir + "/staging.yaml":    f.environment("staging"),
 		environments.Dir + "/production.yaml": f.environment("production"),
 		environments.Dir + "/trust.yaml":      f.trust(o.Branch),
+	}
+	for name, text := range runbooks(o.Owner, o.Review) {
+		files[name] = text
 	}
 	for _, text := range files {
 		p.Assumed += strings.Count(string(text), "assumed:")

@@ -52,6 +52,10 @@ type Revision struct {
 	Release     string                    `json:"release"`
 	Commit      string                    `json:"commit"`
 	Environment *environments.Environment `json:"environment"`
+	// Probe is the safe request by which the service is watched; nil: readiness
+	// alone is. Runbooks is the folder of the repository with one for each alert.
+	Probe    *environments.Endpoint `json:"probe,omitempty"`
+	Runbooks string                 `json:"runbooks,omitempty"`
 }
 
 // ID is the same for revisions that run the same.
@@ -80,6 +84,8 @@ type Status struct {
 	Scaling *checks.Scaling `json:"scaling,omitempty"`
 	// Backup is how the backups of the database stand; nil: not known yet.
 	Backup *BackupStatus `json:"backup,omitempty"`
+	// Alerts are what the watch over the environment says; nil: nobody watches.
+	Alerts *Alerts `json:"alerts,omitempty"`
 }
 
 // BackupStatus is how the backups of an environment's database stand.
@@ -90,6 +96,14 @@ type BackupStatus struct {
 	Bases     int       `json:"bases"`
 	Streaming bool      `json:"streaming"` // what is written is archived at once
 	Problem   string    `json:"problem,omitempty"`
+}
+
+// Alerts are what the watch over the environment has found, and who is told.
+type Alerts struct {
+	Routes  []string             `json:"routes"` // empty: nobody is told
+	Firing  []checks.FiringAlert `json:"firing"`
+	Queued  int                  `json:"queued"`            // messages that nobody has taken yet
+	Problem string               `json:"problem,omitempty"` // of their delivery
 }
 
 // Health of an instance or an environment.

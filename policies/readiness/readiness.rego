@@ -9,6 +9,7 @@ package gate.readiness
 
 import data.gate.lib
 import data.gate.readiness.backup
+import data.gate.readiness.alerting
 import data.gate.readiness.canary
 import data.gate.readiness.change
 import data.gate.readiness.config
@@ -18,23 +19,25 @@ import data.gate.readiness.restart
 import data.gate.readiness.rollback
 import data.gate.readiness.scaling
 import data.gate.readiness.network
+import data.gate.readiness.runbooks
 import data.gate.readiness.scan
 import data.gate.readiness.secrets
 import data.gate.readiness.source
 import data.gate.readiness.tests
 import data.gate.readiness.tls
 import data.gate.readiness.update
+import data.gate.readiness.uptime
 
 # METADATA
 # title: Criteria of each stage
 # description: in the order in which they are reported, cheapest to mend first
 required := {
-	"admission": ["source", "tests", "scan", "config"],
-	"readiness": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls", "network", "secrets"],
-	"promotion": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls", "network", "secrets"],
-	"serving": ["source", "tests", "scan", "config", "load", "update", "backup", "tls", "network", "secrets"],
+	"admission": ["source", "tests", "scan", "config", "runbooks"],
+	"readiness": ["source", "tests", "scan", "config", "runbooks", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "alerting", "tls", "network", "secrets"],
+	"promotion": ["source", "tests", "scan", "config", "runbooks", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "alerting", "tls", "network", "secrets"],
+	"serving": ["source", "tests", "scan", "config", "runbooks", "load", "update", "backup", "alerting", "uptime", "tls", "network", "secrets"],
 	"canary": ["canary"],
-	"change": ["source", "change", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls", "network", "secrets"],
+	"change": ["source", "change", "tests", "scan", "config", "runbooks", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "alerting", "tls", "network", "secrets"],
 }
 
 # METADATA
@@ -49,6 +52,8 @@ found["tests"] := tests.criterion
 found["scan"] := scan.criterion
 
 found["config"] := config.criterion
+
+found["runbooks"] := runbooks.criterion
 
 found["load"] := load.criterion
 
@@ -69,6 +74,10 @@ found["tls"] := tls.criterion
 found["network"] := network.criterion
 
 found["secrets"] := secrets.criterion
+
+found["alerting"] := alerting.criterion
+
+found["uptime"] := uptime.criterion
 
 found["canary"] := canary.criterion
 

@@ -65,6 +65,7 @@ type CLI struct {
 	Load     LoadCmd     `cmd:"" help:"Put load on an address, without judging."`
 	Serve    ServeCmd    `cmd:"" help:"Run the daemon of an environment."`
 	Down     DownCmd     `cmd:"" help:"Stop an environment; its data and the ledger stay."`
+	Watch    WatchCmd    `cmd:"" help:"Look at an address each second from outside, and keep a record of its uptime."`
 	Env      EnvCmd      `cmd:"" help:"Validate the declarations."`
 	Init     InitCmd     `cmd:"" help:"Write declarations for a repository of your own."`
 	Github   GithubCmd   `cmd:"" help:"What gate does on GitHub: publish verdicts, show deployments, carry out comments, write workflows."`

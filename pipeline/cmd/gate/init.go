@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/release"
@@ -43,6 +44,7 @@ func (c *InitCmd) Run(ctx context.Context, g *Globals) error {
 	} else {
 		p, err = scaffold.Propose(ctx, root.FS(), scaffold.Options{
 			Name: c.Name, Package: c.Package, Force: c.Force, Go: installedGo(ctx, g.Environ), Branch: mainBranch(ctx, clone.Root, g.Environ),
+			Owner: committer(ctx, clone.Root, g.Environ), Review: time.Now().AddDate(0, 6, 0).Format(time.DateOnly),
 		})
 	}
 	if isAny(err, scaffold.ErrNoProgram, scaffold.ErrManyPrograms, scaffold.ErrName, scaffold.ErrPolicy) {
@@ -113,7 +115,7 @@ func (c *InitCmd) tell(g *Globals, root string, p *scaffold.Proposal) {
 	fmt.Fprintln(g.Out, "next:")
 	steps := []string{
 		"gate env validate",
-		"git add environments policies .gitignore && git commit -m 'Declare the service for gate'",
+		"git add environments policies docs/runbooks .gitignore && git commit -m 'Declare the service for gate'",
 		"gate run",
 	}
 	if p.Assumed > 0 {
@@ -151,6 +153,15 @@ func mainBranch(ctx context.Context, root string, environ []string) string {
 	if err != nil || !slices.Contains([]string{"main", "master", "trunk"}, out) {
 		return ""
 	}
+	return out
+}
+
+// committer is who would commit here, or committed last; runbooks need an owner.
+func committer(ctx context.Context, root string, environ []string) string {
+	if out, err := inClone(ctx, root, environ, "config", "--get", "user.name"); err == nil && out != "" {
+		return out
+	}
+	out, _ := inClone(ctx, root, environ, "log", "-1", "--format=%an")
 	return out
 }
 

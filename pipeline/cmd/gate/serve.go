@@ -56,7 +56,8 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) error {
 	opt := local.Options{
 		Paths: s.paths(c.Environment), App: s.decl.App.Name, Ledger: s.ledger.ID(), Declared: e, Store: s.store,
 		Cache: s.cache, Getenv: g.Getenv, Version: v, Log: s.log, Now: time.Now,
-		AWS: awssm.New,
+		AWS:    awssm.New,
+		Record: s.uptime(e),
 	}
 	d, err := c.openDaemon(ctx, opt)
 	if err != nil {

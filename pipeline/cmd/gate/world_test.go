@@ -75,7 +75,7 @@ func newWorld(t *testing.T) *world {
 	w.replace("environments/app.yaml",
 		"users: 50", "users: 20", "think: 1s", "think: 100ms", "warmup: 10s", "warmup: 1s",
 		"closed: 60s", "closed: 4s", "open: 60s", "open: 3s", "step: 5s", "step: 1s", "knee: 40s", "knee: 4s", "rate: 300", "rate: 100", "lead: 1500ms", "lead: 500ms",
-		"[go, test, ./app/...]", "[go, test, ./app]", "start_timeout: 20s", "start_timeout: 5s")
+		"[go, test, ./app/...]", "[go, test, ./app]", "start_timeout: 20s", "start_timeout: 5s", "ramp: 8s", "ramp: 5s")
 	w.replace("environments/production.yaml", "soak: 10s", "soak: 2s", "min_samples: 300", "min_samples: 100", "limit: 2m", "limit: 20s")
 	w.replace("environments/staging.yaml", "target: 8", "target: 4", "up_after: 1s", "up_after: 500ms", "down_after: 10s", "down_after: 1s")
 	for _, e := range []string{"staging", "production"} {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
 )
@@ -30,6 +31,10 @@ const (
 
 	pathCheckpoint = "/v1/checkpoint"
 	pathSecrets    = "/v1/secrets"
+	pathWatch      = "/v1/watch"
+	pathHours      = "/v1/hours"
+	pathDrill      = "/v1/exercise"
+	pathMetrics    = "/metrics"
 )
 
 // replaced is the answer to a replacement, also to one that failed half-way.
@@ -120,6 +125,26 @@ func (d *Daemon) ServeAdmin(ctx context.Context, poke func()) error {
 		held, err := d.heldSecrets(r.Context())
 		answer(w, held, err)
 	})
+	mux.HandleFunc("GET "+pathWatch, func(w http.ResponseWriter, r *http.Request) {
+		s, err := d.Watch(r.Context())
+		answer(w, s, err)
+	})
+	mux.HandleFunc("GET "+pathHours, func(w http.ResponseWriter, r *http.Request) {
+		h, err := d.Hours(r.Context())
+		answer(w, h, err)
+	})
+	mux.HandleFunc("POST "+pathDrill, func(w http.ResponseWriter, r *http.Request) {
+		var e checks.Exercise
+		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&e)
+		if err == nil {
+			err = d.Alarm(r.Context(), e)
+		}
+		answer(w, struct{}{}, err)
+	})
+	mux.HandleFunc("DELETE "+pathDrill, func(w http.ResponseWriter, r *http.Request) {
+		answer(w, struct{}{}, d.Relieve(r.Context()))
+	})
+	mux.Handle("GET "+pathMetrics, d.watching.watcher.Metrics())
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
 	answered := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -254,6 +279,32 @@ func (c *Client) Replace(ctx context.Context, release string) (int, error) {
 func (c *Client) Restarts(ctx context.Context) (int, error) {
 	s, err := c.Status(ctx)
 	return s.Restarts, err
+}
+
+// Watch implements checks.Alarmer.
+func (c *Client) Watch(ctx context.Context) (w checks.Watch, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	err = c.call(ctx, http.MethodGet, pathWatch, nil, &w)
+	return w, err
+}
+
+// Alarm implements checks.Alarmer.
+func (c *Client) Alarm(ctx context.Context, e checks.Exercise) error {
+	return c.call(ctx, http.MethodPost, pathDrill, e, nil)
+}
+
+// Relieve implements checks.Alarmer.
+func (c *Client) Relieve(ctx context.Context) error {
+	return c.call(ctx, http.MethodDelete, pathDrill, nil, nil)
+}
+
+// Hours implements checks.Timekeeper.
+func (c *Client) Hours(ctx context.Context) (h []checks.UptimeHour, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	err = c.call(ctx, http.MethodGet, pathHours, nil, &h)
+	return h, err
 }
 
 // Down stops the environment and its daemon, and returns once no process of it

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/release"
 	"github.com/smartcloudops/gate/pipeline/target"
@@ -39,7 +40,7 @@ var (
 	ErrAddress = errors.New("address can't be used")
 )
 
-// Options of a daemon. All but Listener are required.
+// Options of a daemon. All but Listener and Record are required.
 type Options struct {
 	Paths    Paths
 	App      string
@@ -54,6 +55,8 @@ type Options struct {
 	Now      func() time.Time
 	// AWS makes the source of a secret in AWS Secrets Manager; nil: there is none.
 	AWS func(environments.AWSSecret) secrets.Source
+	// Record makes full hours of uptime part of the record; nil: they stay here.
+	Record func(ctx context.Context, hours []checks.UptimeHour) error
 }
 
 // Daemon runs one environment. It is a target.Target.
@@ -92,6 +95,7 @@ type Daemon struct {
 	probes    *http.Client
 	access    *accessLog
 	scaler    *autoscaler
+	watching  *watching
 	handed    bool          // the listener was given to a successor
 	told      chan struct{} // closed once it is known which instances are ready
 	toldOnce  sync.Once
@@ -189,6 +193,9 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 		},
 	})
 	if err != nil {
+		return nil, err
+	}
+	if d.watching, err = d.openWatch(); err != nil {
 		return nil, err
 	}
 	return d, nil
@@ -330,6 +337,7 @@ func (d *Daemon) Run(ctx context.Context, beside ...func(context.Context) error)
 	own(&d.wg, ctx, d.order)
 	first, stop := context.WithCancel(ctx)
 	var guests sync.WaitGroup
+	own(&guests, first, d.watching.run)
 	for _, f := range beside {
 		own(&guests, first, f)
 	}
@@ -456,6 +464,7 @@ func (d *Daemon) closeFront(ctx context.Context) {
 // Down stops instances and, if it is the environment's own, PostgreSQL, and
 // ends Run. Data stays.
 func (d *Daemon) Down(ctx context.Context) error {
+	d.watching.end("")
 	d.op.Lock()
 	defer d.op.Unlock()
 	d.mu.Lock()

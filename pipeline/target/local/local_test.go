@@ -64,6 +64,12 @@ type place struct {
 
 func newPlace(t *testing.T, names ...string) *place {
 	t.Helper()
+	return newPlaceWith(t, func(*Options) {}, names...)
+}
+
+// newPlaceWith is newPlace with other options.
+func newPlaceWith(t *testing.T, change func(*Options), names ...string) *place {
+	t.Helper()
 	// The app and PostgreSQL run as other users, who can't enter t.TempDir.
 	root, err := os.MkdirTemp("", "gate-local-")
 	if err != nil {
@@ -97,6 +103,7 @@ func newPlace(t *testing.T, names ...string) *place {
 			return ""
 		},
 	}}
+	change(&p.opt)
 	for _, name := range names {
 		p.releases[name] = build(t, store, filepath.Join(root, name), name)
 	}

@@ -55,6 +55,9 @@ func (d *Daemon) Status(ctx context.Context) (target.Status, error) {
 		out.Problem = cmp.Or(out.Problem, d.troubles[about])
 	}
 	d.mu.Unlock()
+	if w := d.watching.watcher.State(); !w.Looked.IsZero() {
+		out.Alerts = &target.Alerts{Routes: w.Routes, Firing: w.Firing, Queued: w.Queued, Problem: w.Problem}
+	}
 	if out.Stable == "" {
 		// Asked only where it matters: it proves that nothing was ever served.
 		qctx, cancel := context.WithTimeout(ctx, 5*time.Second)

@@ -32,6 +32,7 @@ type exchange struct {
 
 	kind      int // arm
 	synthetic bool
+	watch     bool // counts nowhere
 
 	backend   *backend // counted in there until the exchange ends
 	arm       *arm     // whose figures it goes into
@@ -59,12 +60,12 @@ func (b *Balancer) handle(w http.ResponseWriter, r *http.Request) {
 		x.plain(w, http.StatusMethodNotAllowed, "this is not a forward proxy")
 		return
 	}
-	kind, synthetic, ok := b.choose(r)
+	kind, synthetic, watch, ok := b.choose(r)
 	if !ok {
 		x.plain(w, http.StatusBadRequest, HeaderArm+" must be stable or canary")
 		return
 	}
-	x.kind, x.synthetic = kind, synthetic
+	x.kind, x.synthetic, x.watch = kind, synthetic, watch
 	pw := newPatientWriter(w, r, b.opt.Stall)
 	defer func() { pw.close(x.body) }()
 	if r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
@@ -298,6 +299,9 @@ func (x *exchange) end() {
 	}
 	b := x.b
 	b.counts.inFlight.Add(-1)
+	if x.watch {
+		return
+	}
 	b.counts.requests.Add(1)
 	b.counts.busy.Add(int64(now.Sub(x.start)))
 	if x.failed {
@@ -321,6 +325,9 @@ func (x *exchange) end() {
 // gave up counts with the time until then, as no error: leaving it out would
 // make an instance that hangs look idle.
 func (x *exchange) charge(now time.Time, failed bool) {
+	if x.watch {
+		return
+	}
 	x.arm.figures.record(now.Sub(x.armStart), failed, x.synthetic)
 }
 

@@ -8,9 +8,15 @@ import (
 	"strings"
 )
 
-// choose says which arm a request goes to, and whether it is a synthetic one.
-// It is not ok when a request with the right key names an arm that there is not.
-func (b *Balancer) choose(r *http.Request) (kind int, synthetic, ok bool) {
+// ArmWatch is the arm that the watch over the environment names: its requests go
+// the way of clients' requests, and count nowhere, so that they neither judge a
+// canary nor keep an idle service busy.
+const ArmWatch = "watch"
+
+// choose says which arm a request goes to, and whether it is a synthetic one, or
+// one of the watch. It is not ok when a request with the right key names an arm
+// that there is not.
+func (b *Balancer) choose(r *http.Request) (kind int, synthetic, watch, ok bool) {
 	if keys := r.Header[HeaderSynthetic]; len(keys) == 1 && b.key != nil {
 		// Comparing digests hides the length of the key as well.
 		sum := sha256.Sum256([]byte(keys[0]))
@@ -20,18 +26,20 @@ func (b *Balancer) choose(r *http.Request) (kind int, synthetic, ok bool) {
 		switch arm := r.Header[HeaderArm]; {
 		case len(arm) == 0:
 		case len(arm) == 1 && arm[0] == "stable":
-			return stable, true, true
+			return stable, true, false, true
 		case len(arm) == 1 && arm[0] == "canary":
-			return canary, true, true
+			return canary, true, false, true
+		case len(arm) == 1 && arm[0] == ArmWatch:
+			synthetic, watch = false, true
 		default:
-			return 0, true, false
+			return 0, true, false, false
 		}
 	}
 	st := b.current.Load()
 	if len(st.arms[canary].backends) > 0 && b.weights.canary(st.weight) {
-		return canary, synthetic, true
+		return canary, synthetic, watch, true
 	}
-	return stable, synthetic, true
+	return stable, synthetic, watch, true
 }
 
 // rewrite makes the request that an instance gets. ReverseProxy has taken off
