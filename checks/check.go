@@ -30,6 +30,9 @@ type Check struct {
 	// Measure measures. It returns an error when the check itself broke; a
 	// meter that was not sound or a missing part is a Status with a Reason.
 	Measure func(context.Context, Input) (Measurement, error)
+	// Drill is Measure of a check that disturbs a service under load: drills that
+	// are due together are phases of one run of load. Nil: it is no drill.
+	Drill func(context.Context, *DrillRun) (Measurement, error)
 	// Pool makes one payload out of the payloads of several completed runs of
 	// one key, oldest first: counts and histograms add up, of other figures the
 	// worst stays. Payload and result are the JSON of the check's payload type.
@@ -58,6 +61,12 @@ type Input struct {
 	Root         string // environments/, relative to Source
 	Tools        string // folder for tools that a check installs
 	Machine      string // class of the machine that measures; empty: this one's
+
+	// Pending are the migrations that the release has and Previous has not; nil
+	// where that is not known, and PendingProblem says why.
+	Pending        *PendingMigrations
+	PendingProblem string
+	TargetBytes    int64 // size of the database where the release goes next; 0: not known
 
 	Address string         // host:port where the environment serves
 	Name    string         // name to verify its certificate against

@@ -82,6 +82,9 @@ func (c *configLook) shared(file string, a *environments.App) {
 	for i, e := range a.Load.Endpoints {
 		c.credentials(file, fmt.Sprintf("$.load.endpoints[%d].headers", i), e.Headers)
 	}
+	if w := a.Drills.Write; w != nil {
+		c.credentials(file, "$.drills.write.headers", w.Headers)
+	}
 }
 
 // args looks at options like --token=value as at variables.

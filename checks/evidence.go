@@ -111,14 +111,17 @@ type LeaksPayload struct {
 
 // LoadPayload is what the load scenario measured.
 type LoadPayload struct {
-	Users        int            `json:"users"`
-	ThinkSeconds float64        `json:"think_seconds"`
-	Closed       LoadPhase      `json:"closed"`
-	Open         LoadPhase      `json:"open"`
-	Restarts     int            `json:"restarts"`   // of instances during the measurement
-	LittleLaw    float64        `json:"little_law"` // closed throughput × (response + think) ÷ users; 1 when the meter is sound
-	Generator    GeneratorFacts `json:"generator"`
-	Synthetic    bool           `json:"synthetic"` // requests were generated, as always here
+	Users        int             `json:"users"`
+	ThinkSeconds float64         `json:"think_seconds"`
+	Closed       LoadPhase       `json:"closed"`
+	Open         LoadPhase       `json:"open"`
+	ZeroThink    *LoadPhase      `json:"zero_think,omitempty"` // the users without think time; absent: not measured
+	Knee         *LoadKnee       `json:"knee,omitempty"`       // absent: not searched for
+	Checkpoint   *LoadCheckpoint `json:"checkpoint,omitempty"` // in the open model; absent: not tried
+	Restarts     *int            `json:"restarts,omitempty"`   // of instances in the phases above; absent: nobody counted
+	LittleLaw    float64         `json:"little_law"`           // closed throughput × (response + think) ÷ users; 1 when the meter is sound
+	Generator    GeneratorFacts  `json:"generator"`
+	Synthetic    bool            `json:"synthetic"` // requests were generated, as always here
 }
 
 // LoadPhase is one model of load.
@@ -175,8 +178,11 @@ type UpdatePayload struct {
 	Requests    int64          `json:"requests"`
 	Failed      int64          `json:"failed"`
 	Failures    map[string]int `json:"failures,omitempty"`
-	Replaced    int            `json:"replaced"`     // instances that were replaced during the measurement
-	PerInstance map[string]int `json:"per_instance"` // requests by instance, from X-Gate-Instance
+	Replaced    int            `json:"replaced"`         // instances that were replaced during the measurement
+	PerInstance map[string]int `json:"per_instance"`     // requests by instance, from X-Gate-Instance
+	Drills      []string       `json:"drills,omitempty"` // that shared the run of load
+	QuietP95    float64        `json:"quiet_p95"`        // before anything was replaced
+	P95         float64        `json:"p95"`
 	P99         float64        `json:"p99"`
 	Phases      []UpdatePhase  `json:"phases"`
 	Generator   GeneratorFacts `json:"generator"`

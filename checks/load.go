@@ -25,13 +25,20 @@ const LoadLimit = 2 * time.Second
 // the closed one's arrival rate on a schedule of its own, with as many requests
 // in flight as it takes, and times each from the moment when it was due.
 //
+// What the service can do beyond that is measured by the same users without
+// think time, and by raising the rate until the service no longer keeps up: the
+// knee, with what limits it there. In the middle of the open model the database
+// is made to write a CHECKPOINT, which else would come in one run and not in
+// another. Where others are promoted to, users are real: then nothing is driven
+// beyond what they do.
+//
 // Every request counts, also one that fails at once or never gets an answer.
 // The status is Invalid only when the meter itself was not sound; see RunLoad.
 func Load() Check {
 	return Check{
 		Name:       "load",
 		Criterion:  "load",
-		Version:    1,
+		Version:    2,
 		Scope:      OfRelease,
 		InEnv:      true,
 		Exclusive:  true,
@@ -42,7 +49,7 @@ func Load() Check {
 				return 0
 			}
 			l := in.Declarations.App.Load
-			return l.Warmup.D() + l.Closed.D() + l.Open.D() + LoadLimit
+			return l.Warmup.D() + l.Closed.D() + l.Open.D() + l.Step.D()*6/5 + l.Knee.D() + LoadLimit
 		},
 		Measure: loadMeasure,
 		Pool:    loadPool,
@@ -123,8 +130,16 @@ func loadMeasure(ctx context.Context, in Input) (Measurement, error) {
 		Seed:     loadSeed(in.Release),
 		Progress: in.Progress,
 	}
+	if loadAudience(in.Environment) == "safe" {
+		opt.Scenario.Step, opt.Scenario.Knee = 0, 0
+	} else if c, ok := in.Target.(Checkpointer); ok {
+		opt.Checkpoint = c.Checkpoint
+	}
 	if o, ok := in.Target.(Observer); ok {
 		opt.Restarts = o.Restarts
+	}
+	if o, ok := in.Target.(Gauger); ok {
+		opt.Gauges = o.Gauges
 	}
 	payload, status, reason, err := RunLoad(ctx, opt)
 	if err != nil {

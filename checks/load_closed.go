@@ -30,6 +30,7 @@ type loadClosedResult struct {
 type loadUser struct {
 	number  int
 	client  *loadClient
+	think   float64 // mean, in nanoseconds
 	random  *rand.Rand
 	samples []loadSample
 	lags    []time.Duration
@@ -41,23 +42,35 @@ type loadUser struct {
 	dropped   int64
 }
 
-// closed runs the closed model. The clients come back open, also with an error.
-func (g *loadGenerator) closed(ctx context.Context) (loadClosedResult, []*loadClient, error) {
-	s := g.opt.Scenario
+// loadWork is who works in the closed model, and for how long.
+type loadWork struct {
+	name         string
+	users        int
+	think        time.Duration
+	warmup, kept time.Duration
+	stream       uint64 // of random numbers
+}
+
+// closed runs the closed model with these clients and, where there are too few,
+// new ones. All come back open, also with an error.
+func (g *loadGenerator) closed(ctx context.Context, s loadWork, clients []*loadClient) (loadClosedResult, []*loadClient, error) {
 	var wg sync.WaitGroup
-	users := make([]*loadUser, s.Users)
-	clients := make([]*loadClient, s.Users)
+	users := make([]*loadUser, s.users)
 	start := time.Now()
-	from := start.Add(s.Warmup.D())
-	to := from.Add(s.Closed.D())
-	stop := g.narrate("closed", s.Warmup.D()+s.Closed.D())
+	from := start.Add(s.warmup)
+	to := from.Add(s.kept)
+	stop := g.narrate(s.name, s.warmup+s.kept)
 	for i := range users {
+		if i == len(clients) {
+			clients = append(clients, &loadClient{dialer: g.dialer})
+		}
 		u := &loadUser{
 			number: i,
-			client: &loadClient{dialer: g.dialer},
-			random: rand.New(rand.NewPCG(g.opt.Seed, uint64(i)+1)),
+			client: clients[i],
+			think:  float64(s.think),
+			random: rand.New(rand.NewPCG(g.opt.Seed, s.stream<<32+uint64(i)+1)),
 		}
-		users[i], clients[i] = u, u.client
+		users[i] = u
 		wg.Go(func() { g.work(ctx, u, start, from, to) })
 	}
 	cpu := loadShare(ctx, from, to)
@@ -80,14 +93,14 @@ func (g *loadGenerator) closed(ctx context.Context) (loadClosedResult, []*loadCl
 			loadRecord(r.lag, l)
 		}
 	}
-	r.rate = float64(len(r.samples)) / s.Closed.D().Seconds()
+	r.rate = float64(len(r.samples)) / s.kept.Seconds()
 	if r.rate == 0 {
 		// Every user waited for one and the same answer all the while: that is the
 		// rate of a service that never answers.
-		r.rate = float64(s.Users) / (s.Think.D() + loadTimeout).Seconds()
+		r.rate = float64(s.users) / (s.think + loadTimeout).Seconds()
 	}
-	r.law = accounted / (s.Closed.D().Seconds() * float64(s.Users))
-	r.thinkUnsound = loadThinkUnsound(s.Think.D().Seconds(), thought, thinks)
+	r.law = accounted / (s.kept.Seconds() * float64(s.users))
+	r.thinkUnsound = loadThinkUnsound(s.think.Seconds(), thought, thinks)
 	return r, clients, nil
 }
 
@@ -110,7 +123,7 @@ func loadThinkUnsound(mean, sum float64, n int) string {
 func (g *loadGenerator) work(ctx context.Context, u *loadUser, start, from, to time.Time) {
 	timer := loadTimer()
 	defer timer.Stop()
-	mean := float64(g.opt.Scenario.Think)
+	mean := u.think
 	think := func(least time.Duration) time.Duration {
 		drawn := time.Duration(u.random.ExpFloat64() * mean)
 		if mean > 0 {

@@ -150,6 +150,7 @@ type loadAnswer struct {
 	dropped   bool   // it could not be sent, by no fault of the service
 	announced bool   // the server said that it closes the connection
 	instance  string // X-Gate-Instance
+	body      []byte // where the endpoint wants it kept
 }
 
 // loadClient is one HTTP/1.1 client with at most one connection. It never sends
@@ -217,6 +218,9 @@ func (c *loadConn) exchange(e *loadEndpoint, request []byte, until time.Time) (l
 		return answer, err
 	}
 	answer.answered = true
+	if e.keep {
+		answer.body = body
+	}
 	answer.why = loadJudge(e.want, resp.StatusCode, body)
 	return answer, nil
 }

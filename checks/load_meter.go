@@ -75,6 +75,11 @@ func loadShare(ctx context.Context, from, to time.Time) float64 {
 	return m.share()
 }
 
+// machine is likewise the part of all of the machine's processors.
+func (m loadMeter) machine() float64 {
+	return m.share() * float64(runtime.GOMAXPROCS(0)) / float64(runtime.NumCPU())
+}
+
 func loadCPU() time.Duration {
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {

@@ -17,6 +17,8 @@ type loadOpenResult struct {
 	lag     *hdrhistogram.Histogram // microseconds
 	cpu     float64
 	dropped int64
+	lasted  time.Duration // until the last request was due
+	gaveUp  bool          // it was ended early: too much was in flight
 }
 
 // loadCrowd is the open model at work: clients that come and go, and what they
@@ -25,6 +27,7 @@ type loadCrowd struct {
 	mu       sync.Mutex
 	idle     []*loadClient // the last one used is the first to be used again
 	inFlight int
+	rate     float64 // at which requests arrive, a second
 	result   loadOpenResult
 }
 
@@ -40,28 +43,49 @@ func loadSchedule(r *rand.Rand, rate float64, d time.Duration) []time.Duration {
 	return due
 }
 
-// open runs the open model at rate requests a second. Nothing bounds the
-// requests in flight but their time limit. It takes over the clients and
-// returns all that there are at its end.
-func (g *loadGenerator) open(ctx context.Context, rate float64, clients []*loadClient) (loadOpenResult, []*loadClient, error) {
-	random := rand.New(rand.NewPCG(g.opt.Seed, 0))
-	whole := g.opt.Scenario.Open.D()
-	due := loadSchedule(random, rate, whole)
-	crowd := &loadCrowd{idle: clients, result: loadOpenResult{lag: loadHistogram()}}
-	stop := g.narrate("open", whole)
+// loadArrivals says how requests of the open model arrive.
+type loadArrivals struct {
+	name   string
+	rate   float64 // a second
+	whole  time.Duration
+	stream uint64 // of random numbers
+	// patience ends the phase early once so long's arrivals are in flight; 0:
+	// nothing does.
+	patience time.Duration
+}
 
-	var cpu float64
+// open runs the open model. Nothing bounds the requests in flight but their
+// time limit. It takes over the clients and returns all that there are at its
+// end. Ended, if there is one, is called when nothing more will be sent and
+// answers may still be outstanding.
+func (g *loadGenerator) open(ctx context.Context, a loadArrivals, clients []*loadClient, ended func()) (loadOpenResult, []*loadClient, error) {
+	random := rand.New(rand.NewPCG(g.opt.Seed, a.stream<<32))
+	due := loadSchedule(random, a.rate, a.whole)
+	crowd := &loadCrowd{idle: clients, rate: a.rate, result: loadOpenResult{lag: loadHistogram(), lasted: a.whole}}
+	stop := g.narrate(a.name, a.whole)
+
 	var wg sync.WaitGroup
+	meter := startLoadMeter()
 	start := time.Now()
-	wg.Go(func() { cpu = loadShare(ctx, start, start.Add(whole)) })
 	timer := loadTimer()
 	defer timer.Stop()
 	for i, d := range due {
 		if loadSleep(ctx, timer, start.Add(d)) != nil {
 			break
 		}
+		if a.patience > 0 && float64(crowd.waiting()) > a.rate*a.patience.Seconds()+1 {
+			crowd.result.lasted, crowd.result.gaveUp = max(d, time.Millisecond), true
+			break
+		}
 		endpoint := g.plan.choose(random)
-		wg.Go(func() { g.arrive(ctx, crowd, start, d, rate, endpoint, i%g.opt.Scenario.Users) })
+		wg.Go(func() { g.arrive(ctx, crowd, start, d, endpoint, i%g.opt.Scenario.Users) })
+	}
+	if !crowd.result.gaveUp {
+		_ = loadSleep(ctx, timer, start.Add(a.whole)) // ctx's end is returned below
+	}
+	cpu := meter.share()
+	if ended != nil {
+		ended()
 	}
 	wg.Wait()
 	stop()
@@ -70,7 +94,7 @@ func (g *loadGenerator) open(ctx context.Context, rate float64, clients []*loadC
 }
 
 // arrive is one request of the open model, due at a time since start.
-func (g *loadGenerator) arrive(ctx context.Context, crowd *loadCrowd, start time.Time, at time.Duration, rate float64, endpoint, user int) {
+func (g *loadGenerator) arrive(ctx context.Context, crowd *loadCrowd, start time.Time, at time.Duration, endpoint, user int) {
 	if f := g.opt.fault.start; f != nil {
 		f()
 	}
@@ -89,7 +113,7 @@ func (g *loadGenerator) arrive(ctx context.Context, crowd *loadCrowd, start time
 	if ctx.Err() != nil {
 		return
 	}
-	if answer.dropped && float64(waiting) > rate*LoadLimit.Seconds() {
+	if answer.dropped && float64(waiting) > crowd.rate*LoadLimit.Seconds() {
 		// This machine's means ran out because the service owes more answers than
 		// one that keeps the limit ever would (Little's law). That is the service's
 		// doing and counts as its failure, with the time it would have had.
@@ -101,6 +125,13 @@ func (g *loadGenerator) arrive(ctx context.Context, crowd *loadCrowd, start time
 		return
 	}
 	crowd.result.samples = append(crowd.result.samples, g.sample(endpoint, at, latency, answer))
+}
+
+// waiting is how many requests have no answer yet.
+func (c *loadCrowd) waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.inFlight
 }
 
 // take is a client that nobody uses, a new one if need be.

@@ -12,7 +12,7 @@ import (
 var errLoadNothing = errors.New("no payload to pool")
 
 // loadPool adds up what can be added: requests, failures, histograms, restarts,
-// time. Success bounds, quantiles and their order-statistic bounds are computed
+// time, the steps towards the knee. Success bounds, quantiles and their order-statistic bounds are computed
 // anew from the sums. A bootstrap bound needs the seconds that a histogram no
 // longer has, so the worst run's bound stays below which the pooled one can't
 // fall: measuring again makes it no better. Timelines are the newest run's.
@@ -40,7 +40,18 @@ func loadPool(payloads [][]byte) ([]byte, error) {
 		if err := sum.Open.add(p.Open); err != nil {
 			return nil, fmt.Errorf("pool load: open phase of run %d: %w", i+1, err)
 		}
-		sum.Restarts += p.Restarts
+		var err error
+		if sum.ZeroThink, err = loadAddPhases(sum.ZeroThink, p.ZeroThink); err != nil {
+			return nil, fmt.Errorf("pool load: phase without think time of run %d: %w", i+1, err)
+		}
+		if (sum.Knee == nil) != (p.Knee == nil) {
+			return nil, fmt.Errorf("pool load: run %d and those before it don't measure the same thing: not all searched for the knee", i+1)
+		}
+		if sum.Knee != nil {
+			sum.Knee = sum.Knee.add(p.Knee)
+		}
+		sum.Checkpoint = sum.Checkpoint.worse(p.Checkpoint)
+		sum.Restarts = loadAddRestarts(sum.Restarts, p.Restarts)
 		if math.Abs(p.LittleLaw-1) > math.Abs(sum.LittleLaw-1) {
 			sum.LittleLaw = p.LittleLaw
 		}
@@ -55,6 +66,31 @@ func (f *GeneratorFacts) add(g GeneratorFacts) {
 	f.Dropped += g.Dropped
 	f.MaxLagSeconds = max(f.MaxLagSeconds, g.MaxLagSeconds)
 	f.P99LagSeconds = max(f.P99LagSeconds, g.P99LagSeconds)
+}
+
+// loadAddRestarts adds up what was counted. Where not all did, none were
+// counted, unless there were some.
+func loadAddRestarts(a, b *int) *int {
+	switch {
+	case a != nil && b != nil:
+		n := *a + *b
+		return &n
+	case a != nil && *a > 0:
+		return a
+	case b != nil && *b > 0:
+		return b
+	}
+	return nil
+}
+
+func loadAddPhases(a, b *LoadPhase) (*LoadPhase, error) {
+	if a == nil && b == nil {
+		return nil, nil
+	}
+	if a == nil || b == nil {
+		return nil, errors.New("not all runs have it: they don't measure the same thing")
+	}
+	return a, a.add(*b)
 }
 
 func (p *LoadPhase) add(q LoadPhase) error {

@@ -32,6 +32,23 @@ type loadEndpoint struct {
 	fixed      []byte // the whole request, when it holds no placeholder
 	upTo       int    // weights of the endpoints so far
 	want       environments.Expect
+	keep       bool // the answer's body
+}
+
+// loadValues are what one request's placeholders were replaced by.
+type loadValues struct {
+	user int
+	seq  int64
+	now  time.Time
+}
+
+func (p *loadPlan) expand(v loadValues) func(string) string {
+	return strings.NewReplacer(
+		"${USER}", strconv.Itoa(v.user),
+		"${SEQ}", strconv.FormatInt(v.seq, 10),
+		"${RUN}", p.run,
+		"${NOW}", v.now.UTC().Format(time.RFC3339Nano),
+	).Replace
 }
 
 func newLoadPlan(endpoints []environments.Endpoint, host, run string) (*loadPlan, error) {
@@ -111,24 +128,32 @@ func (p *loadPlan) choose(r *rand.Rand) int {
 // number of its own, also one without a placeholder for it. The result may
 // share memory with buf, and must not be changed.
 func (p *loadPlan) request(buf []byte, i, user int) []byte {
+	return p.fill(buf, i, p.values(user))
+}
+
+// values are those of a user's next request.
+func (p *loadPlan) values(user int) loadValues {
+	return loadValues{user: user, seq: p.seq.Add(1), now: time.Now()}
+}
+
+func (p *loadPlan) fill(buf []byte, i int, v loadValues) []byte {
 	e := &p.endpoints[i]
-	seq := p.seq.Add(1)
 	if e.fixed != nil {
 		return e.fixed
 	}
-	replace := strings.NewReplacer(
-		"${USER}", strconv.Itoa(user),
-		"${SEQ}", strconv.FormatInt(seq, 10),
-		"${RUN}", p.run,
-		"${NOW}", time.Now().UTC().Format(time.RFC3339Nano),
-	).Replace
+	replace := p.expand(v)
 	return loadWire(buf[:0], e.method, replace(e.head), replace(e.body))
 }
 
 // send sends a request to endpoint i for a user.
 func (p *loadPlan) send(ctx context.Context, c *loadClient, i, user int, until time.Time) loadAnswer {
+	return p.sendAs(ctx, c, i, p.values(user), until)
+}
+
+// sendAs sends a request to endpoint i with these values.
+func (p *loadPlan) sendAs(ctx context.Context, c *loadClient, i int, v loadValues, until time.Time) loadAnswer {
 	e := &p.endpoints[i]
-	request := p.request(c.buf, i, user)
+	request := p.fill(c.buf, i, v)
 	if e.fixed == nil {
 		c.buf = request
 	}

@@ -29,13 +29,17 @@ type LoadOptions struct {
 	Roots   *x509.CertPool // nil: the system's
 	Plain   bool           // HTTP without TLS
 
-	// Scenario is who sends what: its Users, Think, Warmup, Closed, Open and
-	// Endpoints are all used. Open may be 0, then there is no open phase.
+	// Scenario is who sends what; all of it is used. Open may be 0, then there is
+	// no open phase; without Step there is none without think time, and without
+	// Step or Knee no search for the knee.
 	Scenario environments.Load
 
 	Seed     uint64                             // of choices, think times and schedule
 	Restarts func(context.Context) (int, error) // of instances, ever; nil: not known
 	Progress func(note string)                  // about once a second; may be nil
+
+	Gauges     func(context.Context) (Gauges, error) // what the environment uses; nil: nobody can look
+	Checkpoint func(context.Context) error           // forced in the middle of the open model; nil: none is
 
 	fault loadFault
 }
@@ -84,8 +88,8 @@ func LoadURL(raw string, users int, duration time.Duration) (LoadOptions, error)
 	}, nil
 }
 
-// RunLoad measures the closed and then the open model and says whether the
-// meter was sound: the status is Completed, or Invalid with the reason and the
+// RunLoad measures the closed model, the open one, the users without think time
+// and the knee, and says whether the meter was sound: the status is Completed, or Invalid with the reason and the
 // figures all the same. A service that is slow, wrong or down is Completed with
 // bad figures. The error is ctx's, of bad options, or of Restarts.
 //
@@ -110,8 +114,9 @@ func RunLoad(ctx context.Context, opt LoadOptions) (LoadPayload, Status, string,
 	if err != nil {
 		return LoadPayload{}, "", "", err
 	}
-	closed, clients, err := g.closed(ctx)
-	// The users' connections serve the open phase too: a crowd that has been at
+	s := opt.Scenario
+	closed, clients, err := g.closed(ctx, loadWork{name: "closed", users: s.Users, think: s.Think.D(), warmup: s.Warmup.D(), kept: s.Closed.D()}, nil)
+	// The users' connections serve the other phases too: a crowd that has been at
 	// work does not shake hands all at once.
 	defer func() {
 		for _, c := range clients {
@@ -122,25 +127,41 @@ func RunLoad(ctx context.Context, opt LoadOptions) (LoadPayload, Status, string,
 		return LoadPayload{}, "", "", err
 	}
 	var open loadOpenResult
-	if opt.Scenario.Open > 0 {
-		open, clients, err = g.open(ctx, closed.rate, clients)
+	var checkpoint *LoadCheckpoint
+	if s.Open > 0 {
+		stirred := g.checkpoint(ctx, s.Open.D())
+		open, clients, err = g.open(ctx, loadArrivals{name: "open", rate: closed.rate, whole: s.Open.D()}, clients, nil)
+		checkpoint = stirred(open.samples)
 		if err != nil {
 			return LoadPayload{}, "", "", err
 		}
 	}
-	after, err := g.restarts(ctx)
+	var rush loadClosedResult
+	if s.Step > 0 {
+		rush, clients, err = g.closed(ctx, loadWork{name: "without think time", users: s.Users, warmup: s.Step.D() / 5, kept: s.Step.D(), stream: 1}, clients)
+		if err != nil {
+			return LoadPayload{}, "", "", err
+		}
+	}
+	restarts, err := g.restartsSince(ctx, before)
 	if err != nil {
 		return LoadPayload{}, "", "", err
 	}
-	if after < before {
-		return LoadPayload{}, "", "", fmt.Errorf("count restarts: %d before the load and %d after it; was the environment set up anew meanwhile?", before, after)
+	var knee *LoadKnee
+	if s.Step > 0 && s.Knee > 0 {
+		knee, clients, err = g.knee(ctx, loadNeed(s.Users, s.Think.D(), closed.rate), 0.8*rush.rate, clients)
+		if err != nil {
+			return LoadPayload{}, "", "", err
+		}
 	}
 	g.note("load: computing figures of %d requests", len(closed.samples)+len(open.samples))
 
 	payload := LoadPayload{
 		Users:        opt.Scenario.Users,
 		ThinkSeconds: opt.Scenario.Think.D().Seconds(),
-		Restarts:     after - before,
+		Restarts:     restarts,
+		Knee:         knee,
+		Checkpoint:   checkpoint,
 		LittleLaw:    closed.law,
 		Synthetic:    true,
 	}
@@ -151,7 +172,7 @@ func RunLoad(ctx context.Context, opt LoadOptions) (LoadPayload, Status, string,
 	}
 	payload.Generator = GeneratorFacts{
 		CPUShare:      max(closed.cpu, open.cpu),
-		Dropped:       closed.dropped + open.dropped,
+		Dropped:       closed.dropped + open.dropped + rush.dropped,
 		MaxLagSeconds: loadSeconds(lag.Max()),
 		P99LagSeconds: loadSeconds(lag.ValueAtQuantile(99)),
 	}
@@ -161,6 +182,13 @@ func RunLoad(ctx context.Context, opt LoadOptions) (LoadPayload, Status, string,
 	}
 	if payload.Open, err = loadFigures(names, open.samples, opt.Scenario.Open.D()); err != nil {
 		return LoadPayload{}, "", "", err
+	}
+	if opt.Scenario.Step > 0 {
+		phase, err := loadFigures(names, rush.samples, opt.Scenario.Step.D())
+		if err != nil {
+			return LoadPayload{}, "", "", err
+		}
+		payload.ZeroThink = &phase
 	}
 	reason := loadUnsound(payload.Generator, cmp.Or(opt.fault.maxLag, loadMaxLag))
 	// Written so that NaN is off, too.
@@ -215,15 +243,28 @@ func newLoadRequests(opt LoadOptions) (*loadPlan, *loadDialer, error) {
 	return plan, dialer, err
 }
 
-func (g *loadGenerator) restarts(ctx context.Context) (int, error) {
+// restarts is how often instances have ended unasked, ever; nil: nobody counts.
+func (g *loadGenerator) restarts(ctx context.Context) (*int, error) {
 	if g.opt.Restarts == nil {
-		return 0, nil
+		return nil, nil
 	}
 	n, err := g.opt.Restarts(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("count restarts: %w", err)
+		return nil, fmt.Errorf("count restarts: %w", err)
 	}
-	return n, nil
+	return &n, nil
+}
+
+func (g *loadGenerator) restartsSince(ctx context.Context, before *int) (*int, error) {
+	after, err := g.restarts(ctx)
+	if err != nil || after == nil || before == nil {
+		return nil, err
+	}
+	n := *after - *before
+	if n < 0 {
+		return nil, fmt.Errorf("count restarts: %d before the load and %d after it; was the environment set up anew meanwhile?", *before, *after)
+	}
+	return &n, nil
 }
 
 func (g *loadGenerator) note(format string, a ...any) {

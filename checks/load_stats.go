@@ -132,6 +132,29 @@ func loadOrderUpper(h *hdrhistogram.Histogram, q float64) float64 {
 	return loadSeconds(h.ValueAtQuantile(100 * float64(low) / float64(n)))
 }
 
+// loadOrderLower is likewise the bound from below: the greatest order statistic
+// x(k) with P(Binomial(n, q) ≥ k) ≥ 95%, and 0 where there is none.
+func loadOrderLower(h *hdrhistogram.Histogram, q float64) float64 {
+	n := h.TotalCount()
+	if n == 0 {
+		return 0
+	}
+	count := distuv.Binomial{N: float64(n), P: q}
+	low, high := int64(0), n
+	for low < high {
+		k := (low + high + 1) / 2
+		if 1-count.CDF(float64(k-1)) >= loadConfidence {
+			low = k
+		} else {
+			high = k - 1
+		}
+	}
+	if low == 0 {
+		return 0
+	}
+	return loadSeconds(h.ValueAtQuantile(100 * float64(low) / float64(n)))
+}
+
 // loadBootstrap is the one-sided 95% upper bound of the quantiles in
 // loadQuantiles, in seconds. Requests of one stall are not independent, so
 // whole stretches of time are drawn again: moving blocks (H. R. Künsch, Annals

@@ -122,7 +122,7 @@ func TestLoadPool(t *testing.T) {
 			}
 			return p
 		}
-		return LoadPayload{Users: 50, ThinkSeconds: 1, Closed: phase(), Open: phase(), Restarts: 1, LittleLaw: 1 - float64(seed)/100,
+		return LoadPayload{Users: 50, ThinkSeconds: 1, Closed: phase(), Open: phase(), Restarts: new(1), LittleLaw: 1 - float64(seed)/100,
 			Generator: GeneratorFacts{CPUShare: float64(seed) / 10, P99LagSeconds: 0.01}}
 	}
 	encode := func(v any) []byte {
@@ -157,7 +157,7 @@ func TestLoadPool(t *testing.T) {
 	if a.P95 <= one.Open.All.P95 || a.P95 >= two.Open.All.P95 || a.P95Upper < two.Open.All.P95Upper || a.P99Upper < two.Open.All.P99Upper {
 		t.Errorf("p95 %g of %g and %g", a.P95, one.Open.All.P95, two.Open.All.P95)
 	}
-	if p.Restarts != 2 || p.LittleLaw != 0.98 || p.Generator.CPUShare != 0.2 || p.Open.Seconds != 10 || p.Open.Rate != 60 ||
+	if *p.Restarts != 2 || p.LittleLaw != 0.98 || p.Generator.CPUShare != 0.2 || p.Open.Seconds != 10 || p.Open.Rate != 60 ||
 		!cmp.Equal(p.Open.Timeline, two.Open.Timeline) {
 		t.Errorf("%+v", p)
 	}

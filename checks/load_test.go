@@ -89,8 +89,8 @@ func TestLoadMeasuresAGoodService(t *testing.T) {
 	if off := p.Open.Rate/p.Closed.Rate - 1; off < -0.01 || off > 0.01 {
 		t.Errorf("open rate %g, closed %g", p.Open.Rate, p.Closed.Rate)
 	}
-	if p.Restarts != 1 || p.LittleLaw < 0.7 || p.LittleLaw > 1.01 || !p.Synthetic || p.Users != 20 {
-		t.Errorf("%d restarts, law %g, users %d", p.Restarts, p.LittleLaw, p.Users)
+	if *p.Restarts != 1 || p.LittleLaw < 0.7 || p.LittleLaw > 1.01 || !p.Synthetic || p.Users != 20 {
+		t.Errorf("%d restarts, law %g, users %d", *p.Restarts, p.LittleLaw, p.Users)
 	}
 }
 

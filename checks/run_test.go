@@ -52,21 +52,22 @@ func runInput() Input {
 // TestKeyChangesWithEachDeclaredInput: what a check measures is measured anew
 // when what it depends on has changed, and only then.
 func TestKeyChangesWithEachDeclaredInput(t *testing.T) {
-	ofRelease, inEnv := []string{"tests", "scan", "leaks", "load", "update"}, []string{"load", "update", "tls"}
+	ofRelease, inEnv := []string{"tests", "scan", "leaks", "load", "update"}, []string{"load", "update", "tls", "network", "secrets"}
 	either := func(names ...[]string) []string {
 		all := slices.Concat(names...)
 		slices.Sort(all)
 		return slices.Compact(all)
 	}
 	config, tls := []string{"config"}, []string{"tls"}
+	ofBoth := []string{"network", "secrets"} // about an environment with this release in it
 	for name, c := range map[string]struct {
 		change func(in *Input)
 		want   []string // checks whose key must change; those of others must not
 	}{
 		"nothing":              {func(*Input) {}, nil},
-		"release":              {func(in *Input) { in.Release = "sha256:" + strings.Repeat("e", 64) }, ofRelease},
+		"release":              {func(in *Input) { in.Release = "sha256:" + strings.Repeat("e", 64) }, either(ofRelease, ofBoth)},
 		"source":               {func(in *Input) { in.SourceDigest = "sha256:" + strings.Repeat("e", 64) }, []string{"tests", "scan"}},
-		"tree":                 {func(in *Input) { in.TreeDigest = "sha256:" + strings.Repeat("e", 64) }, []string{"leaks"}},
+		"tree":                 {func(in *Input) { in.TreeDigest = "sha256:" + strings.Repeat("e", 64) }, []string{"leaks", "secrets"}},
 		"previous release":     {func(in *Input) { in.Previous = "sha256:" + strings.Repeat("e", 64) }, []string{"update"}},
 		"toolchain":            {func(in *Input) { in.Declarations.App.Build.Toolchain = "go1.26.9" }, either([]string{"tests", "scan"}, config)},
 		"package":              {func(in *Input) { in.Declarations.App.Build.Package = "./cmd/other" }, either([]string{"scan"}, config)},

@@ -6,84 +6,41 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"time"
-
-	"github.com/smartcloudops/gate/environments"
 )
 
-const (
-	// updateLead is how long there is load before and after a replacement: what
-	// breaks late, such as a connection to an instance that has left, shows in it.
-	updateLead = 1500 * time.Millisecond
-	// updateClients is the number of connections, fewer at a lower rate, so that
-	// each is used at least once a second.
-	updateClients = 50
-	// updateRestore is the time for bringing the release back after a
-	// replacement failed or was stopped.
-	updateRestore = 2 * time.Minute
-)
+// updateRestore is the time for bringing the release back after a replacement
+// failed or was stopped.
+const updateRestore = 2 * time.Minute
 
 // Update replaces what the environment runs under constant load and counts what
 // the users of the service lose by it: from the release to its predecessor and
 // back again, or from the release to itself when it is the first.
 //
-// Requests come at a fixed rate, whether answers come or not, over a fixed set
-// of strict keep-alive connections: nothing is sent twice, and a connection
-// that the server closes without having said so costs the request that finds
-// it closed. A "Connection: close" on the answer before is an orderly farewell:
-// the client connects again and nothing is lost. Progress says how many there
-// were. An answer that takes LoadLimit or more has failed.
+// The clients are strict: a connection that the server closes without having
+// said so costs the request that finds it closed. A "Connection: close" on the
+// answer before is an orderly farewell: the client connects again and nothing is
+// lost. Progress says how many there were. An answer that takes LoadLimit or
+// more has failed.
 //
 // The environment runs the release at the end, also when the check fails or is
 // stopped; only then may Measure go on for a while after ctx has ended, at most
 // two minutes. A replacement that does not succeed is status Errored, unless
 // requests failed as well: those are figures.
 func Update() Check {
-	return Check{
+	return drillCheck(Check{
 		Name:       "update",
 		Criterion:  "update",
-		Version:    1,
+		Version:    2,
 		Scope:      OfRelease,
-		InEnv:      true,
-		Exclusive:  true,
 		Title:      "Replaced under load, with nothing lost",
-		Parameters: updateParameters,
+		Parameters: drillParameters,
 		Estimate: func(in Input) time.Duration {
 			// A replacement is a matter of some seconds unless instances start slowly.
-			return time.Duration(len(updateSteps(in))) * (2*updateLead + 10*time.Second)
+			return time.Duration(len(updateSteps(in))) * (2*drillsOf(in).Lead.D() + 10*time.Second)
 		},
-		Measure: updateMeasure,
-		Pool:    updatePool,
-	}
-}
-
-func updateParameters(in Input) map[string]string {
-	p := map[string]string{
-		"clients":  strconv.Itoa(updateClients),
-		"limit":    LoadLimit.String(),
-		"timeout":  loadTimeout.String(),
-		"previous": in.Previous,
-	}
-	if in.Declarations != nil && in.Declarations.App != nil {
-		p["update"] = environments.Digest(in.Declarations.App.Update)
-		p["requests"] = environments.Digest(in.Declarations.App.Load.Endpoints)
-	}
-	if in.Environment != nil {
-		p["instances"] = loadInstances(in.Environment)
-		p["endpoints"] = loadAudience(in.Environment)
-	}
-	return p
-}
-
-// updateTiming can be shorter, or wider, in tests.
-type updateTiming struct {
-	lead   time.Duration
-	maxLag time.Duration
-}
-
-func updateMeasure(ctx context.Context, in Input) (Measurement, error) {
-	return updateMeasureIn(ctx, in, updateTiming{updateLead, loadMaxLag})
+		Pool: updatePool,
+	}, updateDrill)
 }
 
 // updateStep is one replacement.
@@ -96,58 +53,35 @@ func updateSteps(in Input) []updateStep {
 	return []updateStep{{in.Release, in.Previous}, {in.Previous, in.Release}}
 }
 
-func updateMeasureIn(ctx context.Context, in Input, timing updateTiming) (Measurement, error) {
-	replacer, ok := in.Target.(Replacer)
+func updateDrill(ctx context.Context, r *DrillRun) (Measurement, error) {
+	replacer, ok := r.in.Target.(Replacer)
 	if !ok {
 		return Measurement{Status: Unavailable, Reason: "what runs the environment can't replace its instances on request"}, nil
 	}
-	why := loadMissing(in)
-	switch {
-	case why != "":
-	case in.Release == "":
-		why = "no release is named"
-	case in.Previous == "":
-		why = "what the release replaces is not named; the first release replaces itself"
-	case in.Declarations.App.Update.Rate < 1:
-		why = fmt.Sprintf("app.yaml declares an update rate of %d requests a second", in.Declarations.App.Update.Rate)
-	}
-	if why != "" {
-		return Measurement{Status: Unavailable, Reason: why}, nil
-	}
-	run, err := newUpdateRun(in)
-	if err != nil {
+	if err := r.lead(ctx); err != nil {
 		return Measurement{}, err
 	}
-
-	load := run.start(ctx)
-	replaced, seconds, broken := updateReplace(ctx, in, replacer, load, timing.lead)
-	load.finish()
-	if err := ctx.Err(); err != nil {
+	w := r.open()
+	marks, replaced, seconds, broken := updateReplace(ctx, r, replacer)
+	if err := w.close(ctx); err != nil {
 		return Measurement{}, errors.Join(err, broken)
 	}
-	payload := load.payload(replaced, seconds)
-	in.Note(fmt.Sprintf("update: %d requests, %d failed, %d announced closes, %d instances replaced",
-		payload.Requests, payload.Failed, load.announced, payload.Replaced))
-
-	m := Measurement{Status: Completed, Tools: loadTools(), Payload: payload}
-	unsound := loadUnsound(payload.Generator, timing.maxLag)
-	switch {
-	case payload.Failed > int64(payload.Failures[loadSlow]):
-		// Something was refused, cut off or wrong. No fault of the meter or the
-		// replacement takes that back.
-	case broken != nil && payload.Failed == 0:
-		m.Status, m.Reason = Errored, broken.Error()
-	case unsound != "":
-		m.Status, m.Reason = Invalid, unsound+"; run it again on a machine with less to do"
+	payload := updatePayload(r.in, w, marks, replaced, seconds)
+	r.load.mu.Lock()
+	announced := r.load.announced
+	r.load.mu.Unlock()
+	r.in.Note(fmt.Sprintf("update: %d requests, %d failed, %d announced closes, %d instances replaced",
+		payload.Requests, payload.Failed, announced, payload.Replaced))
+	if broken != nil && payload.Failed == 0 {
+		return Measurement{Status: Errored, Reason: broken.Error(), Tools: loadTools(), Payload: payload}, nil
 	}
-	return m, nil
+	return w.sound(w.figures(), Measurement{Payload: payload}), nil
 }
 
-// updateReplace makes the replacements and marks on the load where each ends.
-// Replaced and seconds are those of each.
-func updateReplace(ctx context.Context, in Input, replacer Replacer, load *updateLoad, lead time.Duration) (replaced int, seconds []float64, err error) {
-	timer := loadTimer()
-	defer timer.Stop()
+// updateReplace makes the replacements. Marks are when each began, replaced and
+// seconds are those of each.
+func updateReplace(ctx context.Context, r *DrillRun, replacer Replacer) (marks []time.Time, replaced int, seconds []float64, err error) {
+	in := r.in
 	steps := updateSteps(in)
 	// Where the environment is not known to run the release, it is brought back.
 	astray := false
@@ -160,12 +94,13 @@ func updateReplace(ctx context.Context, in Input, replacer Replacer, load *updat
 		defer cancel()
 		if _, back := replacer.Replace(within, in.Release); back != nil {
 			err = errors.Join(err, fmt.Errorf("bring %s back: %w; the environment may run another release, see gate status", in.Release, back))
+			r.astray = "the environment may run another release since the drill update: see gate status"
 		}
 	}()
 	for i, step := range steps {
-		load.begin()
-		if err := loadSleep(ctx, timer, time.Now().Add(lead)); err != nil {
-			return replaced, seconds, err
+		marks = append(marks, time.Now())
+		if err := r.wait(ctx, r.drills.Lead.D()); err != nil {
+			return marks, replaced, seconds, err
 		}
 		in.Note(fmt.Sprintf("update: replacing %d of %d", i+1, len(steps)))
 		began := time.Now()
@@ -179,14 +114,15 @@ func updateReplace(ctx context.Context, in Input, replacer Replacer, load *updat
 			err = errors.New("no instance was replaced")
 		}
 		if err != nil {
-			return replaced, seconds, fmt.Errorf("replace %s by %s: %w", step.from, step.to, err)
+			return marks, replaced, seconds, fmt.Errorf("replace %s by %s: %w", step.from, step.to, err)
 		}
 		astray = step.to != in.Release
-		if err := loadSleep(ctx, timer, time.Now().Add(lead)); err != nil {
-			return replaced, seconds, err
+		// What breaks late, such as a connection to an instance that has left.
+		if err := r.wait(ctx, r.drills.Lead.D()); err != nil {
+			return marks, replaced, seconds, err
 		}
 	}
-	return replaced, seconds, nil
+	return marks, replaced, seconds, nil
 }
 
 // updateTimeLimit is when a replacement counts as stuck: every instance may
@@ -195,6 +131,37 @@ func updateTimeLimit(in Input) time.Duration {
 	serve := in.Declarations.App.Serve
 	n := time.Duration(max(1, in.Environment.Instances.Max))
 	return n*(serve.StartTimeout.D()+serve.StopTimeout.D()) + updateRestore
+}
+
+// updatePayload is the figures. A request belongs to the phase in which it was
+// due.
+func updatePayload(in Input, w *window, marks []time.Time, replaced int, seconds []float64) UpdatePayload {
+	steps, f := updateSteps(in), w.figures()
+	p := UpdatePayload{
+		From: steps[len(steps)-1].from, To: in.Release, Drills: f.Drills,
+		Rate: f.Rate, Seconds: f.Seconds, Requests: f.Requests, Failed: f.Failed, Failures: f.Failures,
+		Replaced: replaced, PerInstance: f.PerInstance, QuietP95: f.QuietP95, P95: f.P95, P99: f.P99, Generator: f.Generator,
+	}
+	for i := range marks {
+		phase := UpdatePhase{From: steps[i].from, To: steps[i].to}
+		if i < len(seconds) {
+			phase.Seconds = seconds[i]
+		}
+		p.Phases = append(p.Phases, phase)
+	}
+	for _, s := range w.samples {
+		at := 0
+		for at+1 < len(marks) && !s.due.Before(marks[at+1]) {
+			at++
+		}
+		if at < len(p.Phases) {
+			p.Phases[at].Requests++
+			if s.why != "" {
+				p.Phases[at].Failed++
+			}
+		}
+	}
+	return p
 }
 
 // updatePool adds up requests, failures, replacements and time, and keeps the
@@ -226,7 +193,7 @@ func updatePool(payloads [][]byte) ([]byte, error) {
 		sum.Failures = loadAddCounts(sum.Failures, p.Failures)
 		sum.Replaced += p.Replaced
 		sum.PerInstance = loadAddCounts(sum.PerInstance, p.PerInstance)
-		sum.P99 = max(sum.P99, p.P99)
+		sum.QuietP95, sum.P95, sum.P99 = max(sum.QuietP95, p.QuietP95), max(sum.P95, p.P95), max(sum.P99, p.P99)
 		sum.Phases = append(sum.Phases, p.Phases...)
 		sum.Generator.add(p.Generator)
 	}

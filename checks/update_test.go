@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/smartcloudops/gate/environments"
 )
 
 // updateTestSite is an environment of two instances behind one address. Its
@@ -129,8 +131,14 @@ func (s *updateTestSite) run(ctx context.Context, change func(*Input)) (Measurem
 	if change != nil {
 		change(&in)
 	}
-	m, err := updateMeasureIn(ctx, in, updateTiming{lead: 400 * time.Millisecond, maxLag: 5 * time.Second})
-	return m, notes, err
+	if in.Declarations != nil {
+		in.Declarations.App.Drills.Lead = environments.Duration(400 * time.Millisecond)
+	}
+	all, err := measureDrillsIn(ctx, []Check{Update()}, in, time.Now, 5*time.Second)
+	if err != nil {
+		return Measurement{}, notes, err
+	}
+	return all[0].Measurement, notes, nil
 }
 
 func (s *updateTestSite) measure(t *testing.T, change func(*Input), want Status) (UpdatePayload, Measurement, []string) {
@@ -193,7 +201,7 @@ func TestUpdateCountsConnectionsDroppedWithoutAWord(t *testing.T) {
 		return 2, s.listen()
 	}
 	p, _, _ := s.measure(t, nil, Completed)
-	if p.Failed < updateClients/2 || p.Failures[loadClosed] < updateClients/2 || p.Phases[0].Failed == 0 || p.Phases[0].Failed+p.Phases[1].Failed != p.Failed {
+	if p.Failed < drillClients/2 || p.Failures[loadClosed] < drillClients/2 || p.Phases[0].Failed == 0 || p.Phases[0].Failed+p.Phases[1].Failed != p.Failed {
 		t.Errorf("%d failed, %v, %+v", p.Failed, p.Failures, p.Phases)
 	}
 }

@@ -42,6 +42,8 @@ type App struct {
 	Migrate  *Migrate `yaml:"migrate" json:"migrate,omitempty"`
 	Load     Load     `yaml:"load" json:"load"`
 	Update   Update   `yaml:"update" json:"update"`
+	Drills   Drills   `yaml:"drills" json:"drills"`
+	Rehearse Rehearse `yaml:"rehearse" json:"rehearse"`
 	// Checks are programs of the repository that measure something of its own.
 	Checks []Program `yaml:"checks" json:"checks,omitempty"`
 }
@@ -71,7 +73,9 @@ type Command struct {
 }
 
 // Serve says how one instance is started. In Env and Args these are replaced:
-// ${PORT}, ${DATABASE_URL}, ${RELEASE}, ${ENVIRONMENT}, ${INSTANCE}.
+// ${PORT}, ${DATABASE_URL}, ${RELEASE}, ${ENVIRONMENT}, ${INSTANCE}; in Env also
+// ${secret:NAME} by the value of a declared secret, and ${secret_file:NAME} by
+// the path of a file that holds it.
 type Serve struct {
 	Args         []string          `yaml:"args" json:"args,omitempty"`
 	Env          map[string]string `yaml:"env" json:"env,omitempty"`
@@ -96,8 +100,16 @@ type Load struct {
 	Warmup    Duration   `yaml:"warmup" json:"warmup"` // discarded
 	Closed    Duration   `yaml:"closed" json:"closed"` // kept part of the closed model
 	Open      Duration   `yaml:"open" json:"open"`     // open model at the arrival rate that the closed one had
+	Step      Duration   `yaml:"step" json:"step"`     // one step: the users without think time, then each rate of the search for the knee; DefaultStep
+	Knee      Duration   `yaml:"knee" json:"knee"`     // all rates of the search together; DefaultKnee
 	Endpoints []Endpoint `yaml:"endpoints" json:"endpoints"`
 }
+
+// What a load scenario that says nothing of its steps gets.
+const (
+	DefaultStep = Duration(5 * time.Second)
+	DefaultKnee = Duration(40 * time.Second)
+)
 
 // Endpoint is one kind of request. In Path, Headers and Body these are
 // replaced: ${USER} (number of the virtual user), ${SEQ} (unique in the run),
@@ -130,10 +142,12 @@ type Environment struct {
 	Target     string                    `yaml:"target" json:"target"`
 	Listen     string                    `yaml:"listen" json:"listen"` // host:port of the load balancer
 	Instances  Instances                 `yaml:"instances" json:"instances"`
+	Scaling    *Scaling                  `yaml:"scaling" json:"scaling,omitempty"`
 	TLS        TLS                       `yaml:"tls" json:"tls"`
 	Database   Database                  `yaml:"database" json:"database"`
+	Backup     Backup                    `yaml:"backup" json:"backup,omitzero"`
 	Config     map[string]string         `yaml:"config" json:"config,omitempty"`   // handed to every instance as environment variables
-	Secrets    map[string]Secret         `yaml:"secrets" json:"secrets,omitempty"` // likewise, by reference
+	Secrets    map[string]Secret         `yaml:"secrets" json:"secrets,omitempty"` // by reference: what app.yaml does not place itself is handed over likewise
 	Differs    []string                  `yaml:"differs" json:"differs,omitempty"` // names in Config or Secrets that may differ from the environment it is promoted from
 	Promotion  Promotion                 `yaml:"promotion" json:"promotion"`
 	Thresholds map[string]map[string]any `yaml:"thresholds" json:"thresholds,omitempty"` // criterion → name → value, over the defaults of policies/
@@ -167,6 +181,18 @@ type TLS struct {
 	Names []string `yaml:"names" json:"names"`
 	Cert  string   `yaml:"cert" json:"cert,omitempty"` // PEM file; with trust: public
 	Key   string   `yaml:"key" json:"key,omitempty"`
+	ACME  *ACME    `yaml:"acme" json:"acme,omitempty"` // instead of Cert and Key
+}
+
+// ACME says who issues the certificate, by RFC 8555. The authority connects to
+// port 443 of every name (tls-alpn-01), so that is where it must be forwarded from.
+type ACME struct {
+	Directory string `yaml:"directory" json:"directory"` // URL
+	Email     string `yaml:"email" json:"email"`         // whom the authority warns
+	Agree     bool   `yaml:"agree" json:"agree"`         // to the authority's terms of service
+	// Roots is a PEM file with the authority that the directory's own certificate
+	// is of; empty: the system's.
+	Roots string `yaml:"roots" json:"roots,omitempty"`
 }
 
 // Database says where the environment's PostgreSQL is.
@@ -180,10 +206,79 @@ type Database struct {
 	Adopt bool `yaml:"adopt" json:"adopt,omitempty"`
 }
 
-// Secret is a reference, never a value. Exactly one field is set.
+// Backup says how the environment's own PostgreSQL is backed up. What is left
+// out has a default.
+type Backup struct {
+	Every Duration `yaml:"every" json:"every,omitempty"` // between base backups; 24h
+	Keep  int      `yaml:"keep" json:"keep,omitempty"`   // base backups, with the WAL from the oldest on; 2
+	For   Duration `yaml:"for" json:"for,omitempty"`     // older base backups go, but the newest; any age
+	Dir   string   `yaml:"dir" json:"dir,omitempty"`     // absolute path; beside the data
+	S3    *S3      `yaml:"s3" json:"s3,omitempty"`       // where copies go, sealed; nowhere
+}
+
+// Interval is between base backups.
+func (b Backup) Interval() time.Duration {
+	if b.Every > 0 {
+		return b.Every.D()
+	}
+	return 24 * time.Hour
+}
+
+// Count is how many base backups are kept.
+func (b Backup) Count() int {
+	if b.Keep > 0 {
+		return b.Keep
+	}
+	return 2
+}
+
+// S3 is an object store with Amazon's API. Credentials and key are the values
+// of environment variables of whoever starts the daemon.
+type S3 struct {
+	Bucket       string `yaml:"bucket" json:"bucket"`
+	Prefix       string `yaml:"prefix" json:"prefix,omitempty"`
+	Region       string `yaml:"region" json:"region,omitempty"`             // us-east-1
+	EndpointEnv  string `yaml:"endpoint_env" json:"endpoint_env,omitempty"` // variable with the URL of a store that is not Amazon's
+	AccessKeyEnv string `yaml:"access_key_env" json:"access_key_env"`
+	SecretKeyEnv string `yaml:"secret_key_env" json:"secret_key_env"`
+	SealEnv      string `yaml:"seal_env" json:"seal_env"` // variable with the passphrase that all copies are encrypted with, at least 20 characters
+}
+
+// Secret is a reference, never a value. Exactly one of Env, File, Command and AWS
+// is set.
 type Secret struct {
-	Env  string `yaml:"env" json:"env,omitempty"`
-	File string `yaml:"file" json:"file,omitempty"` // mode 0600
+	Env     string     `yaml:"env" json:"env,omitempty"`         // variable of the daemon's own environment
+	File    string     `yaml:"file" json:"file,omitempty"`       // mode 0600 or less, of the daemon's user or root
+	Command []string   `yaml:"command" json:"command,omitempty"` // whose output it is; no shell
+	AWS     *AWSSecret `yaml:"aws" json:"aws,omitempty"`
+	Every   Duration   `yaml:"every" json:"every,omitempty"`     // how often it is read anew; 0: DefaultEvery
+	Timeout Duration   `yaml:"timeout" json:"timeout,omitempty"` // of reading it once; 0: DefaultSecretTimeout
+}
+
+// AWSSecret is one in AWS Secrets Manager.
+type AWSSecret struct {
+	SecretID string `yaml:"secret_id" json:"secret_id"` // name or ARN
+	Region   string `yaml:"region" json:"region"`       //
+	Key      string `yaml:"key" json:"key,omitempty"`   // of the JSON object that it holds; empty: the whole text
+}
+
+// What counts where a secret does not say.
+const (
+	DefaultEvery         = Duration(time.Minute)
+	DefaultSecretTimeout = Duration(10 * time.Second)
+)
+
+// Source names where the secret comes from: env, file, command or aws.
+func (s Secret) Source() string {
+	switch {
+	case s.Env != "":
+		return "env"
+	case s.File != "":
+		return "file"
+	case s.AWS != nil:
+		return "aws"
+	}
+	return "command"
 }
 
 // Promotion says how a release gets into the environment.

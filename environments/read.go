@@ -73,7 +73,7 @@ func Read(root fs.FS) (*Declarations, error) {
 		files[name] = src
 		switch path.Base(name) {
 		case "app.yaml":
-			d.App = new(App)
+			d.App = &App{Load: Load{Step: DefaultStep, Knee: DefaultKnee}}
 			problems = append(problems, src.decode(d.App)...)
 		case "trust.yaml":
 			d.Trust = new(Trust)

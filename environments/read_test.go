@@ -44,7 +44,7 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 		{"wrong type", "staging.yaml", "instances: {min: 2, max: 10}", "instances: {min: two, max: 10}", []string{"environments/staging.yaml:4", "instances.min is text, and must be a whole number"}},
 		{"fraction", "staging.yaml", "{min: 2, max: 10}", "{min: 2.5, max: 10}", []string{"environments/staging.yaml:4", "instances.min"}},
 		{"number as text", "app.yaml", "users: 50", `users: "50"`, []string{"environments/app.yaml:40", "load.users is text"}},
-		{"text as bool", "app.yaml", "safe: false", "safe: no", []string{"environments/app.yaml:54", "load.endpoints[0].safe is text, and must be true or false"}},
+		{"text as bool", "app.yaml", "safe: false", "safe: no", []string{"environments/app.yaml:56", "load.endpoints[0].safe is text, and must be true or false"}},
 		{"value forgotten", "staging.yaml", "LOG_LEVEL: info", "LOG_LEVEL:", []string{"environments/staging.yaml:11", "config.LOG_LEVEL is left empty"}},
 		{"list for keys", "staging.yaml", "{min: 2, max: 10}", "[2, 10]", []string{"environments/staging.yaml:4", "instances is a list"}},
 		{"text for list", "staging.yaml", "[localhost, 127.0.0.1]", "localhost", []string{"environments/staging.yaml:7", "tls.names is text, and must be a list"}},
@@ -63,9 +63,26 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 		{"name is not the file's", "staging.yaml", "environment: staging", "environment: stage", []string{"environments/staging.yaml:1", "staging"}},
 		{"untrusted action", "trust.yaml", "keys: []", "keys:\n  - {id: x, name: me, may: [rule]}", []string{"environments/trust.yaml:5", `holds "rule"`}},
 		{"secret with two sources", "staging.yaml", "config:", "secrets:\n  API: {env: A, file: /b}\nconfig:", []string{"environments/staging.yaml:11", "two sources"}},
+		{"secret without a source", "staging.yaml", "config:", "secrets:\n  API: {every: 10s}\nconfig:", []string{"environments/staging.yaml:11", "no source"}},
+		{"secret in a relative file", "staging.yaml", "config:", "secrets:\n  API: {file: key}\nconfig:", []string{"environments/staging.yaml:11", "secrets.API.file is no absolute path"}},
+		{"secret by a command of no place", "staging.yaml", "config:", "secrets:\n  API: {command: [pass, show]}\nconfig:", []string{"environments/staging.yaml:11", "absolute path"}},
+		{"secret in AWS without a region", "staging.yaml", "config:", "secrets:\n  API: {aws: {secret_id: a}}\nconfig:", []string{"environments/staging.yaml:11", "secrets.API.aws.region is empty"}},
+		{"secret read all the time", "staging.yaml", "config:", "secrets:\n  API: {env: A, every: 1ms}\nconfig:", []string{"environments/staging.yaml:11", "secrets.API.every"}},
+		{"secret that nobody declares", "app.yaml", "${DATABASE_URL}", "${secret:API}", []string{"environments/app.yaml:23", "refers to the secret API, which staging does not declare", "which production does not declare"}},
+		{"secret in an argument", "app.yaml", "args: [serve]", "args: [serve, '${secret:API}']", []string{"environments/app.yaml:", "${secret:API}"}},
+		{"secret in config", "staging.yaml", "LOG_LEVEL: info", "LOG_LEVEL: ${secret:API}", []string{"environments/staging.yaml:11", "${secret:API}"}},
+		{"authority beside a certificate", "staging.yaml", "trust: private", "trust: public\n  cert: /a\n  key: /b\n  acme: {directory: 'https://acme.example.org/dir', email: a@example.org, agree: true}", []string{"environments/staging.yaml:", "beside tls.cert and tls.key"}},
+		{"authority without consent", "staging.yaml", "trust: private", "trust: public\n  acme: {directory: 'https://acme.example.org/dir', email: a@example.org, agree: false}", []string{"tls.acme.agree is not true", "127.0.0.1"}},
+		{"authority in plain text", "staging.yaml", "trust: private", "trust: public\n  acme: {directory: 'http://acme.example.org/dir', email: nobody, agree: true}", []string{"tls.acme.directory", "tls.acme.email"}},
+		{"authority of gate's own", "staging.yaml", "trust: private", "trust: private\n  acme: {directory: 'https://acme.example.org/dir', email: a@example.org, agree: true}", []string{"goes with trust: public only"}},
 		{"port out of range", "staging.yaml", "127.0.0.1:8443", "127.0.0.1:99999", []string{"environments/staging.yaml:3", "99999"}},
 		{"two documents", "staging.yaml", "environment: staging", "---\nenvironment: staging\n---", []string{"environments/staging.yaml"}},
 		{"circle", "staging.yaml", "promotion:", "promotion:\n  from: production\n  canary: {weight: 1, min_samples: 1, limit: 1s, synthetic: 0}", []string{"leads in a circle"}},
+		{"scaling by what is not known", "staging.yaml", "metric: concurrency", "metric: luck", []string{"environments/staging.yaml:15", "scaling.metric"}},
+		{"scaling beyond a core", "staging.yaml", "metric: concurrency, target: 8", "metric: cpu, target: 101", []string{"environments/staging.yaml:15", "scaling.target"}},
+		{"a drill of days", "app.yaml", "recover: 30s", "recover: 48h", []string{"environments/app.yaml:", "drills.recover is 48h0m0s"}},
+		{"writes that can't be told apart", "app.yaml", `holds: '"value":${SEQ}}'`, `holds: '"value":'`, []string{"environments/app.yaml:", "drills.write.holds does not tell"}},
+		{"writes that are read nowhere", "app.yaml", "read: /api", "read: api", []string{"environments/app.yaml:", "drills.write.read"}},
 		{"duplicate key", "staging.yaml", "target: local", "target: local\ntarget: local", []string{"environments/staging.yaml:3"}},
 	}
 	for _, tt := range tests {
@@ -175,5 +192,36 @@ func TestConfigDigest(t *testing.T) {
 	e.Config = map[string]string{"LOG_LEVEL": "debug"}
 	if e.ConfigDigest() == before {
 		t.Error("another value, the same digest")
+	}
+}
+
+// TestSecretsAreReferences: each kind of source, placed by app.yaml or not, is
+// valid, and none changes what is declared beside.
+func TestSecretsAreReferences(t *testing.T) {
+	m := declared(t)
+	const secrets = `secrets:
+  KEY: {env: A}
+  FILE: {file: /etc/gate/key, every: 10s}
+  TOLD: {command: [/usr/bin/pass, show, key], timeout: 5s}
+  AWS: {aws: {secret_id: shop/key, region: eu-central-1, key: password}}
+config:`
+	for _, f := range []string{"environments/staging.yaml", "environments/production.yaml"} {
+		m[f].Data = []byte(strings.Replace(string(m[f].Data), "config:", secrets, 1))
+	}
+	app := m["environments/app.yaml"]
+	app.Data = []byte(strings.Replace(string(app.Data), "${RELEASE}", "${secret:KEY} ${secret_file:FILE} ${RELEASE}", 1))
+	d, err := Read(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sources []string
+	for _, name := range sortedKeys(d.Environments[0].Secrets) {
+		sources = append(sources, d.Environments[0].Secrets[name].Source())
+	}
+	if strings.Join(sources, " ") != "aws file env command" {
+		t.Errorf("%v", sources)
+	}
+	if text := d.App.Serve.Env["RELEASE_DIGEST"]; len(SecretsIn(text, SecretValue)) != 1 || len(SecretsIn(text, SecretFile)) != 1 {
+		t.Errorf("%q", text)
 	}
 }

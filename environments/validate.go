@@ -3,11 +3,13 @@ package environments
 import (
 	"fmt"
 	"net"
+	"path"
 	"regexp"
 	"slices"
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
 )
@@ -64,6 +66,7 @@ func (v *validator) all(d *Declarations) {
 		}
 		listens[e.Listen] = e.Name
 	}
+	v.secretReferences(Dir+"/app.yaml", d)
 	v.order(d)
 	v.trust(Dir+"/trust.yaml", d.Trust)
 	v.waivers(d)
@@ -87,7 +90,7 @@ func (v *validator) app(f string, a *App) {
 		v.say(f, "$.registry", "write host/path without tag or digest, as registry.example.com/team/app", "is %q", a.Registry)
 	}
 	v.variables(f, "$.serve.args", a.Serve.Args, serveVariables)
-	v.env(f, "$.serve.env", a.Serve.Env)
+	v.placed(f, "$.serve.env", a.Serve.Env)
 	if !strings.HasPrefix(a.Serve.Ready, "/") {
 		v.say(f, "$.serve.ready", "name the path that answers 200 once an instance may get traffic, as /readyz", "is %q", a.Serve.Ready)
 	}
@@ -98,11 +101,12 @@ func (v *validator) app(f string, a *App) {
 			v.pattern(f, fmt.Sprintf("$.migrate.files[%d]", i), p)
 		}
 		v.variables(f, "$.migrate.args", a.Migrate.Args, serveVariables)
-		v.env(f, "$.migrate.env", a.Migrate.Env)
+		v.placed(f, "$.migrate.env", a.Migrate.Env)
 		v.positive(f, "$.migrate.timeout", a.Migrate.Timeout)
 	}
 	v.load(f, &a.Load)
 	v.between(f, "$.update.rate", a.Update.Rate, 1, 5000)
+	v.drills(f, &a.Drills)
 	seen := map[string]bool{}
 	for i, c := range a.Checks {
 		at := fmt.Sprintf("$.checks[%d]", i)
@@ -118,6 +122,7 @@ func (v *validator) app(f string, a *App) {
 		}
 		v.positive(f, at+".timeout", c.Timeout)
 	}
+	v.rehearse(f, &a.Rehearse)
 }
 
 func (v *validator) load(f string, l *Load) {
@@ -126,6 +131,10 @@ func (v *validator) load(f string, l *Load) {
 	v.positive(f, "$.load.warmup", l.Warmup)
 	v.positive(f, "$.load.closed", l.Closed)
 	v.positive(f, "$.load.open", l.Open)
+	v.positive(f, "$.load.step", l.Step)
+	if v.positive(f, "$.load.knee", l.Knee); l.Knee < 2*l.Step && l.Step > 0 && l.Knee > 0 {
+		v.say(f, "$.load.knee", "give it at least two steps' time", "is %s, and a step takes %s", l.Knee, l.Step)
+	}
 	if len(l.Endpoints) == 0 {
 		v.say(f, "$.load.endpoints", "declare at least one kind of request", "is empty")
 	}
@@ -136,19 +145,23 @@ func (v *validator) load(f string, l *Load) {
 			v.say(f, at+".name", "give each endpoint its own lower-case name", "is %q", e.Name)
 		}
 		seen[e.Name] = true
-		if !slices.Contains(methods, e.Method) {
-			v.say(f, at+".method", "use one of "+strings.Join(methods, ", "), "is %q", e.Method)
-		}
-		if !strings.HasPrefix(e.Path, "/") {
-			v.say(f, at+".path", "start it with /", "is %q", e.Path)
-		}
 		v.between(f, at+".weight", e.Weight, 1, 1000)
-		v.between(f, at+".expect.status", e.Expect.Status, 100, 599)
-		v.variables(f, at+".path", []string{e.Path}, loadVariables)
-		v.variables(f, at+".body", []string{e.Body}, loadVariables)
-		for _, h := range sortedValues(e.Headers) {
-			v.variables(f, at+".headers", []string{h}, loadVariables)
-		}
+		v.endpoint(f, at, e)
+	}
+}
+
+func (v *validator) endpoint(f, at string, e Endpoint) {
+	if !slices.Contains(methods, e.Method) {
+		v.say(f, at+".method", "use one of "+strings.Join(methods, ", "), "is %q", e.Method)
+	}
+	if !strings.HasPrefix(e.Path, "/") {
+		v.say(f, at+".path", "start it with /", "is %q", e.Path)
+	}
+	v.between(f, at+".expect.status", e.Expect.Status, 100, 599)
+	v.variables(f, at+".path", []string{e.Path}, loadVariables)
+	v.variables(f, at+".body", []string{e.Body}, loadVariables)
+	for _, h := range sortedValues(e.Headers) {
+		v.variables(f, at+".headers", []string{h}, loadVariables)
 	}
 }
 
@@ -172,38 +185,58 @@ func (v *validator) environment(e *Environment) {
 	if e.Instances.Min > e.Instances.Max {
 		v.say(f, "$.instances.min", "make it at most instances.max", "%d is greater than instances.max %d", e.Instances.Min, e.Instances.Max)
 	}
-	switch e.TLS.Trust {
-	case "private":
-		if e.TLS.Cert != "" || e.TLS.Key != "" {
-			v.say(f, "$.tls.cert", "drop it, or declare trust: public", "goes with trust: public only")
-		}
-	case "public":
-		if e.TLS.Cert == "" || e.TLS.Key == "" {
-			v.say(f, "$.tls", "name the PEM files tls.cert and tls.key", "lacks a certificate")
-		}
-	default:
-		v.say(f, "$.tls.trust", "use private (gate's own authority) or public", "is %q", e.TLS.Trust)
-	}
+	v.scaling(f, e.Scaling)
+	v.tls(f, &e.TLS)
 	if len(e.TLS.Names) == 0 {
 		v.say(f, "$.tls.names", "list the names and addresses that clients use", "is empty")
 	}
 	if e.Database.URLEnv != "" && !envVarRE.MatchString(e.Database.URLEnv) {
 		v.say(f, "$.database.url_env", "name an environment variable", "is %q", e.Database.URLEnv)
 	}
+	v.backup(f, e.Backup)
 	v.env(f, "$.config", e.Config)
 	for _, name := range sortedKeys(e.Secrets) {
 		s, at := e.Secrets[name], "$.secrets."+name
 		if !envVarRE.MatchString(name) {
 			v.say(f, at, "use letters, digits and underscores", "is no name of an environment variable")
 		}
-		if (s.Env == "") == (s.File == "") {
-			v.say(f, at, "give exactly one of env and file", "refers to none or to two sources")
-		}
+		v.secret(f, at, s)
 		if _, both := e.Config[name]; both {
 			v.say(f, at, "keep it in one of them", "stands in config, too")
 		}
 	}
 	v.promotion(e)
+}
+
+func (v *validator) backup(f string, b Backup) {
+	if b.Every != 0 && b.Every.D() < time.Minute {
+		v.say(f, "$.backup.every", "write 1m or more, as 24h", "is %s", b.Every)
+	}
+	if b.For < 0 {
+		v.say(f, "$.backup.for", "write how long base backups are kept, as 168h", "is %s", b.For)
+	}
+	v.between(f, "$.backup.keep", b.Keep, 0, 1000)
+	if b.Dir != "" && (!path.IsAbs(b.Dir) || path.Clean(b.Dir) != b.Dir) {
+		v.say(f, "$.backup.dir", "write an absolute path without . and ..", "is %q", b.Dir)
+	}
+	if b.S3 == nil {
+		return
+	}
+	if b.S3.Bucket == "" {
+		v.say(f, "$.backup.s3.bucket", "name the bucket", "is empty")
+	}
+	for _, name := range []struct {
+		key, value string
+		needed     bool
+	}{
+		{"endpoint_env", b.S3.EndpointEnv, false}, {"access_key_env", b.S3.AccessKeyEnv, true},
+		{"secret_key_env", b.S3.SecretKeyEnv, true}, {"seal_env", b.S3.SealEnv, true},
+	} {
+		// The value is not repeated: it may be what should stand in the variable.
+		if (name.needed || name.value != "") && !envVarRE.MatchString(name.value) {
+			v.say(f, "$.backup.s3."+name.key, "name an environment variable", "is no name of one")
+		}
+	}
 }
 
 func (v *validator) promotion(e *Environment) {

@@ -18,11 +18,11 @@ import (
 // Policies may judge by more, never by fewer.
 var Required = map[Stage][]string{
 	Admission: {"source", "tests", "scan", "config"},
-	Readiness: {"source", "tests", "scan", "config", "load", "update", "tls"},
-	Promotion: {"source", "tests", "scan", "config", "load", "update", "tls"},
-	Serving:   {"source", "tests", "scan", "config", "load", "update", "tls"},
+	Readiness: {"source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls", "network", "secrets"},
+	Promotion: {"source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls", "network", "secrets"},
+	Serving:   {"source", "tests", "scan", "config", "load", "update", "backup", "tls", "network", "secrets"},
 	Canary:    {"canary"},
-	Proposal:  {"source", "change", "tests", "scan", "config", "load", "update", "tls"},
+	Proposal:  {"source", "change", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls", "network", "secrets"},
 }
 
 // patience is how long one decision may take: two orders of magnitude more than

@@ -74,21 +74,85 @@ func payloads() map[string]any {
 		"leaks": checks.LeaksPayload{Files: 80},
 		"load": checks.LoadPayload{
 			Users: 50, ThinkSeconds: 1, LittleLaw: 1.01, Generator: sound, Synthetic: true,
-			Closed: phase(60, 1000, 500), Open: phase(30, 800, 400),
+			Closed: phase(60, 1000, 500), Open: phase(30, 800, 400), Restarts: new(0), ZeroThink: new(phase(5, 2000, 2000)),
+			Knee: &checks.LoadKnee{Lower: 400, Upper: 500, Rate: 480, Limit: "cpu", Because: "all were busy", Restarts: new(0), Steps: []checks.KneeStep{
+				{Rate: 400, Requests: 2000, State: "sustained"}, {Rate: 500, Requests: 2500, State: "saturated"},
+			}},
+			Checkpoint: &checks.LoadCheckpoint{Forced: true, At: 15, Seconds: 0.4, During: checks.LoadWindow{Requests: 60, P95: 0.5}},
 		},
 		"update": checks.UpdatePayload{
 			From: "sha256:bbbb", To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4,
 			PerInstance: map[string]int{"1": 500, "2": 500}, Generator: sound,
 		},
+		"migration": checks.MigrationPayload{
+			Release: release, Previous: "sha256:bbbb", Declared: true, Files: 3, Pending: 1, Statements: 2,
+			Copy: checks.RehearsedCopy{Rows: 1000},
+			Rehearsal: &checks.RehearsalFigures{
+				Changes: 2, Samples: 40, Interval: 0.01, LockSeconds: 0.02, WaitSeconds: 0.03, Probes: 500,
+				Users: &checks.ReleaseRun{Ready: true, Requests: 60},
+			},
+			PreviousOnNew: &checks.ReleaseRun{Ready: true, Requests: 96},
+			ACID:          checks.ACIDFigures{Writers: 50, Kills: 30, Crashes: 2, Acknowledged: 4000, Found: 4000, Reads: 100},
+			App:           &checks.ACIDFigures{Writers: 50, Kills: 2, Acknowledged: 900, Found: 900, Reads: 50},
+		},
+		"backup": checks.BackupPayload{
+			SystemIdentifier: "7", ServerVersion: "15.18", BaseTime: now.Add(-time.Hour), BaseAgeSeconds: 3600, BaseBytes: 1 << 26,
+			Streaming: true, Restored: true, Verified: true, Amcheck: true, Point: true, Tables: 3, Equal: 3, Rows: 1000,
+			Sequences: 1, Indexes: 3, Roles: 3, Extensions: 1, RPOSeconds: 0.1, RTOSeconds: 8, RestoreSeconds: 6, Answered: 2, Asked: 2,
+			Remote: []checks.BackupRemote{}, Faults: []checks.BackupFault{},
+		},
+		"rollback": checks.RollbackPayload{
+			DrillFigures: drilled(), From: "sha256:bbbb", To: release, Reached: true, BackSeconds: 1.2, ForthSeconds: 0.002,
+			ByPrevious: 300, ByRelease: 400, Schema: "the previous release on the schema of the release", Migrated: true,
+		},
+		"restart": checks.RestartPayload{
+			DrillFigures: drilled(), Faults: []checks.RestartFault{killed("instance", 1), killed("daemon", 0), killed("database", 0)},
+			Writes: checks.WriteCount{Declared: true, Sent: 200, Acknowledged: 190, Found: 190},
+		},
+		"scaling": checks.ScalingPayload{
+			DrillFigures: scaled(), Metric: "concurrency", Target: 8, Min: 2, Max: 10, Users: 48, Before: 2, Peak: 4, After: 2,
+			NewAnswered: 2, Highest: 18.5, Known: true, UpSeconds: 2.5, DownSeconds: 11, Saved: 1.5,
+		},
 		"tls": checks.TLSPayload{
 			Address: "127.0.0.1:8443", Name: "localhost", Version: "TLS 1.3", MinVersion: "TLS 1.2",
 			ChainValid: true, NameValid: true, PrivateTrust: true, NotAfter: now.Add(59 * 24 * time.Hour), Issuer: "gate",
+		},
+		"network": checks.NetworkPayload{
+			Declared: "127.0.0.1:8443", Balancer: true, Looks: 2, Processes: 9, Instances: 1, Sockets: 30,
+			Listeners: []checks.NetworkListener{{Protocol: "tcp", Address: "127.0.0.1", Port: 18080, Role: "instance", Process: "instance 1"}},
+		},
+		"secrets": checks.SecretsPayload{
+			Secrets: []checks.SecretState{{Name: "SMTP_PASSWORD", Source: "file", Resolved: true}}, Known: 4,
+			Places: []checks.SecretsPlace{
+				{Kind: "source", Items: 1, Bytes: 9}, {Kind: "image", Items: 1, Bytes: 9}, {Kind: "environment", Items: 1, Bytes: 9},
+				{Kind: "arguments", Items: 1, Bytes: 9}, {Kind: "logs", Items: 1, Bytes: 9}, {Kind: "ledger", Items: 1, Bytes: 9},
+			},
 		},
 		"config": checks.ConfigPayload{Environments: []string{"staging", "production"}, Values: 9},
 		"canary": map[string]arm{
 			"stable": {Release: "sha256:bbbb", Requests: 3000, Errors: 3, P95: 0.1},
 			"canary": {Release: release, Requests: 1000, Errors: 1, P95: 0.1},
 		},
+	}
+}
+
+func drilled() checks.DrillFigures {
+	return checks.DrillFigures{
+		Drills: []string{"update"}, Rate: 50, Seconds: 20, Requests: 1000, PerInstance: map[string]int{"1": 500, "2": 500},
+		QuietP95: 0.09, P95: 0.1, P99: 0.2, Generator: checks.GeneratorFacts{CPUShare: 0.2},
+	}
+}
+
+func scaled() checks.DrillFigures {
+	f := drilled()
+	f.PerInstance = map[string]int{"1": 300, "2": 300, "3": 200, "4": 200}
+	return f
+}
+
+func killed(part string, restarts int) checks.RestartFault {
+	return checks.RestartFault{
+		Part: part, What: part, How: "SIGKILL", By: "the daemon", Recovered: true, RecoverSeconds: 1, Requests: 300,
+		InstancesBefore: 2, InstancesAfter: 2, Restarts: restarts,
 	}
 }
 
@@ -106,9 +170,9 @@ func ready(t testing.TB, stage Stage) Input {
 	for check, payload := range payloads() {
 		want := Expected{Version: 1, Scope: "release", Subject: release, Key: "sha256:key-" + check, Trust: "private"}
 		switch check {
-		case "load", "update", "canary":
+		case "load", "update", "migration", "rollback", "restart", "scaling", "canary":
 			want.Environment = "staging"
-		case "tls":
+		case "backup", "tls", "network", "secrets":
 			want.Environment, want.Scope, want.Subject = "staging", "environment", "sha256:cccc"
 		}
 		in.Expected[check] = want

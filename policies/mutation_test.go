@@ -14,15 +14,41 @@ import (
 // * for any element: they are for people, or for another judge.
 var irrelevant = []string{
 	"evidence.*.payload.command", "evidence.*.payload.findings",
-	"evidence.*.payload.think_seconds", "evidence.*.payload.synthetic",
+	"evidence.*.payload.synthetic",
 	"evidence.*.payload.generator.cpu_share", "evidence.*.payload.generator.max_lag_seconds", "evidence.*.payload.generator.p99_lag_seconds",
-	"evidence.*.payload.*.rate", "evidence.*.payload.*.timeline",
+	"evidence.*.payload.open.rate", "evidence.*.payload.zero_think.rate", "evidence.*.payload.*.timeline",
+	"evidence.*.payload.knee.rate", "evidence.*.payload.knee.because",
+	"evidence.*.payload.knee.steps.*.seconds", "evidence.*.payload.knee.steps.*.succeeded", "evidence.*.payload.knee.steps.*.carried",
+	"evidence.*.payload.knee.steps.*.p95", "evidence.*.payload.knee.steps.*.p95_lower", "evidence.*.payload.knee.steps.*.p95_upper",
+	"evidence.*.payload.knee.steps.*.success_lower", "evidence.*.payload.knee.steps.*.success_upper",
+	"evidence.*.payload.knee.steps.*.growth", "evidence.*.payload.knee.steps.*.growth_lower", "evidence.*.payload.knee.steps.*.growth_upper",
+	"evidence.*.payload.knee.steps.*.generator",
+	"evidence.*.payload.checkpoint.at", "evidence.*.payload.checkpoint.seconds", "evidence.*.payload.checkpoint.before",
+	"evidence.*.payload.checkpoint.during.seconds", "evidence.*.payload.checkpoint.during.succeeded",
+	"evidence.*.payload.checkpoint.during.p50", "evidence.*.payload.checkpoint.during.p99", "evidence.*.payload.checkpoint.during.max",
 	"evidence.*.payload.*.endpoints.*.p50", "evidence.*.payload.*.endpoints.*.max",
 	"evidence.*.payload.*.all.p50", "evidence.*.payload.*.all.max", "evidence.*.payload.*.all.name",
 	"evidence.*.payload.from", "evidence.*.payload.rate", "evidence.*.payload.seconds", "evidence.*.payload.p99", "evidence.*.payload.phases",
 	"evidence.*.payload.address", "evidence.*.payload.name", "evidence.*.payload.issuer",
 	"evidence.*.payload.environments.1",
+	"evidence.*.payload.system_identifier", "evidence.*.payload.server_version", "evidence.*.payload.base_bytes", "evidence.*.payload.wal_bytes",
+	"evidence.*.payload.sequences", "evidence.*.payload.indexes", "evidence.*.payload.roles", "evidence.*.payload.extensions",
+	"evidence.*.payload.retakes", "evidence.*.payload.restore_seconds", "evidence.*.payload.verify_seconds",
+	"evidence.*.payload.declared", "evidence.*.payload.sockets",
+	"evidence.*.payload.listeners.*.protocol", "evidence.*.payload.listeners.*.address",
+	"evidence.*.payload.listeners.*.role", "evidence.*.payload.listeners.*.process",
+	"evidence.*.payload.secrets.*.name", "evidence.*.payload.secrets.*.source",
 	"evidence.*.payload.stable.restarts",
+	"evidence.*.payload.pending_files", "evidence.*.payload.rollback_until",
+	"evidence.*.payload.copy.at", "evidence.*.payload.copy.tables", "evidence.*.payload.copy.bytes", "evidence.*.payload.copy.target_bytes",
+	"evidence.*.payload.rehearsal.seconds", "evidence.*.payload.rehearsal.blocked", "evidence.*.payload.rehearsal.waited_for",
+	"evidence.*.payload.rehearsal.probe_seconds", "evidence.*.payload.rehearsal.factor",
+	"evidence.*.payload.rehearsal.users.release", "evidence.*.payload.previous_on_new.release",
+	"evidence.*.payload.acid.seconds", "evidence.*.payload.acid.unanswered",
+	"evidence.*.payload.app.seconds", "evidence.*.payload.app.unanswered", "evidence.*.payload.app.crashes", "evidence.*.payload.app.miscounted",
+	"evidence.*.payload.drills", "evidence.*.payload.quiet_p95", "evidence.*.payload.p95",
+	"evidence.*.payload.migrated", "evidence.*.payload.schema", "evidence.*.payload.since", "evidence.*.payload.why",
+	"evidence.*.payload.faults.*.what", "evidence.*.payload.faults.*.how", "evidence.*.payload.faults.*.by",
 }
 
 // paths are those of every field and element below v.
@@ -171,8 +197,12 @@ func stillTrue(stage Stage, path []string, value any) bool {
 		return stage == Canary && isText && value != ""
 	case len(path) == 3 && last == "trust" && path[0] == "expected":
 		return path[1] != "tls"
+	case len(path) == 4 && last == "app":
+		return value == nil || value == any(deleted{}) // warns, which promotes
 	case last == "reason":
 		return isText
+	case last == "same_disk":
+		return value == any(true) // warns
 	case last == "age_seconds":
 		return value == any(-1) // within the tolerance of clocks
 	}

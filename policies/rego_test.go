@@ -163,7 +163,7 @@ func TestAnnotations(t *testing.T) {
 		}
 	}
 	slices.Sort(criteria)
-	want := []string{"canary", "change", "config", "load", "scan", "source", "tests", "tls", "update"}
+	want := []string{"backup", "canary", "change", "config", "load", "migration", "network", "restart", "rollback", "scaling", "scan", "secrets", "source", "tests", "tls", "update"}
 	if !slices.Equal(criteria, want) {
 		t.Errorf("criteria are %v, want %v", criteria, want)
 	}

@@ -47,7 +47,7 @@ func TestThresholdsRefuse(t *testing.T) {
 		env  environments.Environment
 		says string
 	}{
-		"unknown criterion":  {environments.Environment{Thresholds: one("laod", "p95_seconds", 1)}, "there are canary, config, load"},
+		"unknown criterion":  {environments.Environment{Thresholds: one("laod", "p95_seconds", 1)}, "there are backup, canary, config, load"},
 		"unknown name":       {environments.Environment{Thresholds: one("load", "p95", 1)}, "p95_seconds"},
 		"string":             {environments.Environment{Thresholds: one("load", "p95_seconds", "1")}, `"1" must be a number`},
 		"boolean":            {environments.Environment{Thresholds: one("tests", "max_failed", true)}, "whole number"},

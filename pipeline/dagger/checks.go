@@ -146,6 +146,30 @@ func (m *Gate) Update(
 	return m.one(ctx, "update", nonce, commit, base, with, gosec, govulncheck, gitleaks)
 }
 
+// Restore a backup of staging on the side, compare it row by row, and have the release serve from it.
+//
+// Evidence of tests, scan, leaks and config must be given, which admits the commit to the environment.
+//
+// Returns evidence: tables and rows compared, RPO, RTO, and every fault.
+//
+// +cache="never"
+func (m *Gate) Backup(
+	ctx context.Context,
+	// Evidence of the same nonce that admits the commit: one folder or several.
+	with []*dagger.Directory,
+	// Commit to measure (default: what is checked out, with what is not committed).
+	// +optional
+	commit string,
+	// Commit that the change is to go into: its policies and thresholds judge.
+	// +optional
+	base string,
+	// What the evidence repeats; 8 characters or more that no other call has (default: at random).
+	// +optional
+	nonce string,
+) (*Evidence, error) {
+	return m.one(ctx, "backup", nonce, commit, base, with, gosec, govulncheck, gitleaks)
+}
+
 // Shake hands with the environment as a strict client does.
 //
 // Evidence of tests, scan, leaks and config must be given, which admits the commit to the environment.
@@ -239,7 +263,7 @@ func (m *Gate) all(ctx context.Context, c plain.Call) ([]*Evidence, error) {
 	}
 	with := directories(all)
 	// What is measured under load must have the machine to itself.
-	for _, check := range []string{"load", "update", "tls"} {
+	for _, check := range []string{"load", "update", "backup", "tls", "network", "secrets"} {
 		e, err := m.measure(ctx, check, c, with, gosec, govulncheck, gitleaks)
 		if err != nil {
 			return all, err

@@ -42,7 +42,7 @@ json() { python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); print(e
 head=$work/head
 git clone -q "$root" "$head"
 commit() { git -C "$head" add -A; git -C "$head" -c user.name=try -c user.email=try@localhost commit -qm "$1"; git -C "$head" rev-parse HEAD; }
-sed -i 's/^  warmup: .*/  warmup: 2s/; s/^  closed: .*/  closed: 10s/; s/^  open: .*/  open: 10s/' "$head/environments/app.yaml"
+sed -i 's/^  warmup: .*/  warmup: 2s/; s/^  closed: .*/  closed: 10s/; s/^  open: .*/  open: 10s/; s/^  step: .*/  step: 3s/; s/^  knee: .*/  knee: 9s/' "$head/environments/app.yaml"
 base=$(commit 'Load for a moment')
 printf '\nThe pipeline was tried.\n' >>"$head/README.md"
 change=$(commit 'Say that it was tried')

@@ -67,8 +67,10 @@ func flatten(name string, v any, into map[string]string) {
 		return
 	}
 	if strings.HasPrefix(name, "secrets.") {
-		text := func(key string) string { s, _ := m[key].(string); return s }
-		into[name] = report.Reference(environments.Secret{Env: text("env"), File: text("file")})
+		var ref environments.Secret
+		if b, err := json.Marshal(m); err == nil && json.Unmarshal(b, &ref) == nil {
+			into[name] = report.Reference(ref)
+		}
 		return
 	}
 	for key, child := range m {

@@ -3,8 +3,10 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
@@ -17,6 +19,8 @@ type Clone interface {
 	// Files are the paths of the commit's files that match one of the patterns,
 	// with the digest of each one's content.
 	Files(ctx context.Context, commit string, patterns []string) (map[string]string, error)
+	// Contents are what is in the files at the paths.
+	Contents(ctx context.Context, commit string, paths []string) (map[string][]byte, error)
 }
 
 // Make compares the release with what each environment is to serve now.
@@ -78,32 +82,34 @@ func migrations(ctx context.Context, c Clone, now, next *promotion.ReleaseRecord
 			return nil, fmt.Errorf("migrations of commit %.12s, which serves now: %w", now.Commit, err)
 		}
 	}
-	var out []report.PlanMigration
-	for name, digest := range have {
-		switch was, ok := had[name]; {
-		case !ok:
-			out = append(out, report.PlanMigration{File: name})
-		case was != digest:
-			out = append(out, applied(name, "has been carried out already and is another one now"))
-		}
-	}
-	for name := range had {
-		if _, ok := have[name]; !ok {
-			out = append(out, applied(name, "has been carried out already and is gone"))
-		}
-	}
-	slices.SortFunc(out, func(a, b report.PlanMigration) int {
-		if a.File < b.File {
-			return -1
-		}
-		return 1
-	})
-	return out, nil
+	return look(ctx, c, next, checks.ComparePending(have, had))
 }
 
-func applied(file, what string) report.PlanMigration {
-	return report.PlanMigration{File: file, Findings: []checks.Finding{{
-		Tool: "plan", Rule: "applied-migration", Severity: "high", File: file, Message: what,
-		Fix: "restore it as it was, and write a new migration",
-	}}}
+// look reads the migrations that are new. What is wrong with one is said of it,
+// whatever the size of its tables: here nobody knows it.
+func look(ctx context.Context, c Clone, next *promotion.ReleaseRecord, p checks.PendingMigrations) ([]report.PlanMigration, error) {
+	content, err := c.Contents(ctx, next.Commit, p.Added)
+	if err != nil {
+		return nil, fmt.Errorf("migrations of commit %.12s: %w", next.Commit, err)
+	}
+	_, findings, err := checks.LintMigrations(next.Declarations.App, p.Added, func(name string) ([]byte, error) {
+		b, ok := content[name]
+		if !ok {
+			return nil, errors.New("it can't be read")
+		}
+		return b, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	of := map[string][]checks.Finding{}
+	for _, f := range slices.Concat(p.Findings(), findings) {
+		of[f.File] = append(of[f.File], f.Finding)
+	}
+	var out []report.PlanMigration
+	for _, name := range slices.Concat(p.Added, p.Altered, p.Gone) {
+		out = append(out, report.PlanMigration{File: name, Findings: of[name]})
+	}
+	slices.SortFunc(out, func(a, b report.PlanMigration) int { return strings.Compare(a.File, b.File) })
+	return out, nil
 }

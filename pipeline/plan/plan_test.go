@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -33,6 +34,39 @@ func (c clone) Files(_ context.Context, commit string, patterns []string) (map[s
 			}
 		}
 	}), nil
+}
+
+// Contents are SQL where the test says so, and else nothing that matters.
+func (c clone) Contents(_ context.Context, commit string, paths []string) (map[string][]byte, error) {
+	found := map[string][]byte{}
+	for _, p := range paths {
+		text := c[commit][p]
+		if !strings.Contains(text, " ") {
+			text = "SELECT 1"
+		}
+		found[p] = []byte(text)
+	}
+	return found, nil
+}
+
+// TestMigrationsAreRead: what a new one would do to users is said of it.
+func TestMigrationsAreRead(t *testing.T) {
+	t.Parallel()
+	commits := clone{"now": {"m/1.sql": "one"}, "next": {
+		"m/1.sql": "one",
+		"m/2.sql": "-- +goose Up\nCREATE TABLE b (c int);\n\nCREATE INDEX i ON a (c);\n-- +goose Down\nDROP TABLE b;",
+		"m/3.sql": "CREATE TABEL x ()",
+	}}
+	e := production(t, commits, serving(record("now")), record("next"))
+	var got []string
+	for _, m := range e.Migrations {
+		for _, f := range m.Findings {
+			got = append(got, fmt.Sprintf("%s:%d %s", f.File, f.Line, f.Rule))
+		}
+	}
+	if diff := cmp.Diff([]string{"m/2.sql:4 index-without-concurrently", "m/3.sql:1 unparsable"}, got); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // record is what the commit became.

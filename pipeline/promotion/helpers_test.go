@@ -99,7 +99,10 @@ func fakeChecks() []checks.Check {
 		{Name: "config", Criterion: "config", Version: 1, Scope: environment},
 		{Name: "load", Criterion: "load", Version: 1, Scope: release, InEnv: true, Exclusive: true},
 		{Name: "update", Criterion: "update", Version: 1, Scope: release, InEnv: true, Exclusive: true, Parameters: previous},
+		{Name: "backup", Criterion: "backup", Version: 1, Scope: environment, InEnv: true},
 		{Name: "tls", Criterion: "tls", Version: 1, Scope: environment, InEnv: true},
+		{Name: "network", Criterion: "network", Version: 1, Scope: environment, InEnv: true},
+		{Name: "secrets", Criterion: "secrets", Version: 1, Scope: environment, InEnv: true},
 	}
 }
 
@@ -135,8 +138,23 @@ func payload(check, release string, now time.Time) any {
 		return checks.LoadPayload{Users: 50, ThinkSeconds: 1, LittleLaw: 1, Generator: sound, Closed: phase, Open: phase}
 	case "update":
 		return checks.UpdatePayload{From: digest('0'), To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4, PerInstance: map[string]int{"1": 500, "2": 500}, Generator: sound}
+	case "backup":
+		return checks.BackupPayload{
+			BaseTime: now.Add(-time.Hour), BaseAgeSeconds: 3600, Streaming: true, Restored: true, Verified: true, Amcheck: true, Point: true,
+			Tables: 3, Equal: 3, Rows: 1000, RPOSeconds: 0.1, RTOSeconds: 8, Answered: 2, Asked: 2,
+			Remote: []checks.BackupRemote{}, Faults: []checks.BackupFault{},
+		}
 	case "tls":
 		return checks.TLSPayload{Address: "127.0.0.1:8443", Name: "localhost", Version: "TLS 1.3", MinVersion: "TLS 1.2", ChainValid: true, NameValid: true, PrivateTrust: true, NotAfter: now.Add(60 * 24 * time.Hour), Issuer: "gate"}
+	case "network":
+		listener := checks.NetworkListener{Protocol: "tcp", Address: "127.0.0.1", Port: 18080, Role: "instance", Process: "instance 1"}
+		return checks.NetworkPayload{Declared: "127.0.0.1:8443", Balancer: true, Looks: 2, Processes: 9, Instances: 2, Sockets: 9, Listeners: []checks.NetworkListener{listener}}
+	case "secrets":
+		p := checks.SecretsPayload{Secrets: []checks.SecretState{}, Known: 3}
+		for _, kind := range []string{"source", "image", "environment", "arguments", "logs", "ledger"} {
+			p.Places = append(p.Places, checks.SecretsPlace{Kind: kind, Items: 1, Bytes: 100})
+		}
+		return p
 	}
 	panic("no payload for check " + check)
 }

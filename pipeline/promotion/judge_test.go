@@ -101,9 +101,9 @@ func TestDecide(t *testing.T) {
 				t.Errorf("from a dirty tree: %s, want %s", d.Decision.Verdict, want)
 			}
 			// Each piece of evidence that counts is needed: without it, nothing.
-			for _, name := range []string{"tests", "scan", "leaks", "config", "load", "update", "tls"} {
+			for _, name := range []string{"tests", "scan", "leaks", "config", "load", "update", "backup", "tls", "network", "secrets"} {
 				rest := slices.DeleteFunc(slices.Clone(all), func(e checks.Evidence) bool { return e.Check == name })
-				needed := stage != policies.Admission || !slices.Contains([]string{"load", "update", "tls"}, name)
+				needed := stage != policies.Admission || !slices.Contains([]string{"load", "update", "backup", "tls", "network", "secrets"}, name)
 				if d := decide(t, j, sheet(t, rest...), r, stage); d.Decision.Verdict.Promotes() == needed {
 					t.Errorf("without %s: %s", name, d.Decision.Verdict)
 				}
@@ -182,10 +182,10 @@ func TestDecideWhere(t *testing.T) {
 		lacks    []string
 	}{
 		{policies.Readiness, onlyStaging, nil},
-		{policies.Readiness, onlyProduction, []string{"config", "load", "update", "tls"}},
+		{policies.Readiness, onlyProduction, []string{"config", "load", "update", "backup", "tls", "network", "secrets"}},
 		{policies.Promotion, onlyStaging, []string{"config"}},
-		{policies.Promotion, onlyProduction, []string{"load", "update", "tls"}},
-		{policies.Serving, onlyStaging, []string{"config", "tls"}},
+		{policies.Promotion, onlyProduction, []string{"load", "update", "backup", "tls", "network", "secrets"}},
+		{policies.Serving, onlyStaging, []string{"config", "backup", "tls", "network", "secrets"}},
 		{policies.Serving, onlyProduction, []string{"load", "update"}},
 	} {
 		d := decide(t, j, sheet(t, c.evidence...), r, c.stage)

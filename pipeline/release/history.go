@@ -106,6 +106,30 @@ func (c *Clone) Files(ctx context.Context, commit string, patterns []string) (ma
 	return found, nil
 }
 
+// Contents are what is in the commit's files at the paths, those that it has.
+//
+// Errors: ErrNoCommit.
+func (c *Clone) Contents(ctx context.Context, commit string, paths []string) (map[string][]byte, error) {
+	id, err := c.Resolve(ctx, commit)
+	if err != nil {
+		return nil, err
+	}
+	all, err := list(ctx, c.git, id+"^{tree}")
+	if err != nil {
+		return nil, err
+	}
+	found := map[string][]byte{}
+	for _, f := range all {
+		if !slices.Contains(paths, f.Path) {
+			continue
+		}
+		if found[f.Path], err = c.git.output(ctx, "cat-file", "blob", f.blob); err != nil {
+			return nil, fmt.Errorf("read %s: %w", f.Path, err)
+		}
+	}
+	return found, nil
+}
+
 // SameFiles says whether the files at the paths are the same in both commits,
 // absent ones included.
 //

@@ -89,6 +89,14 @@ func figuresOf(e checks.Evidence) string {
 		return sentenceOf(e.Payload, func(x checks.UpdatePayload) string {
 			return fmt.Sprintf("%d of %d requests failed%s while %d instances were replaced; p99 %s", x.Failed, x.Requests, inParentheses(counts(x.Failures)), x.Replaced, milliseconds(x.P99))
 		})
+	case "backup":
+		return sentenceOf(e.Payload, func(x checks.BackupPayload) string {
+			s := fmt.Sprintf("%d of %d tables equal, %d rows; RPO %s, RTO %.1f s; base backup of %s", x.Equal, x.Tables, x.Rows, milliseconds(x.RPOSeconds), x.RTOSeconds, stamp(x.BaseTime))
+			for _, f := range x.Faults[:min(len(x.Faults), 3)] {
+				s += "; " + f.What
+			}
+			return s
+		})
 	case "tls":
 		return sentenceOf(e.Payload, func(x checks.TLSPayload) string {
 			s := fmt.Sprintf("%s at %s for %s, chain valid: %t, name valid: %t, until %s", x.Version, x.Address, x.Name, x.ChainValid, x.NameValid, stamp(x.NotAfter))
@@ -97,12 +105,35 @@ func figuresOf(e checks.Evidence) string {
 			}
 			return s
 		})
+	case "network":
+		return sentenceOf(e.Payload, func(x checks.NetworkPayload) string {
+			s := fmt.Sprintf("%d of %s exposed beside %s; %s and %s looked at", x.Exposed, plural(len(x.Listeners), "listener"), x.Declared, plural(x.Sockets, "socket"), processes(x.Processes))
+			for _, l := range x.Exposures {
+				s += fmt.Sprintf("; %s on %s %s port %d", l.Process, l.Protocol, l.Address, l.Port)
+			}
+			return s
+		})
+	case "secrets":
+		return sentenceOf(e.Payload, func(x checks.SecretsPayload) string {
+			var places []string
+			for _, p := range x.Places {
+				places = append(places, fmt.Sprintf("%s %d", p.Kind, p.Items))
+			}
+			return fmt.Sprintf("%d found of %s in %s; %d of %d declared resolve", x.Found, plural(x.Known, "value"), strings.Join(places, ", "), len(x.Secrets)-x.Unresolved, len(x.Secrets))
+		})
 	case "config":
 		return sentenceOf(e.Payload, func(x checks.ConfigPayload) string {
 			return fmt.Sprintf("%d values in %s, %s", x.Values, strings.Join(x.Environments, ", "), plural(len(x.Findings), "finding"))
 		})
 	}
 	return ""
+}
+
+func processes(n int) string {
+	if n == 1 {
+		return "1 process"
+	}
+	return fmt.Sprintf("%d processes", n)
 }
 
 func sentenceOf[T any](payload json.RawMessage, say func(T) string) string {

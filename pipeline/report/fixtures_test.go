@@ -120,6 +120,15 @@ func loadPayload(t testing.TB) checks.LoadPayload {
 		Users: 50, ThinkSeconds: 1, Closed: model(4 * time.Millisecond), Open: model(6 * time.Millisecond), LittleLaw: 1.004, Synthetic: true,
 		Generator: checks.GeneratorFacts{CPUShare: 0.12, P99LagSeconds: 0.0031},
 	}
+	rush := checks.LoadPhase{Seconds: 5, Rate: 2800, All: figure(t, "", 14000, 9*time.Millisecond)}
+	x.ZeroThink, x.Restarts = &rush, new(0)
+	x.Checkpoint = &checks.LoadCheckpoint{Forced: true, At: 30, Seconds: 0.84, Before: checks.LoadWindow{P95: 0.0061}, During: checks.LoadWindow{P95: 0.0192}}
+	x.Knee = &checks.LoadKnee{Lower: 2240, Upper: 2744, Rate: 2510, Limit: "cpu", Because: "97% of the machine's processors were busy", Restarts: new(0), Steps: []checks.KneeStep{
+		{Rate: 105, Carried: 105, P95: 0.0072, Growth: -0.0001, State: "sustained"},
+		{Rate: 2240, Carried: 2239, P95: 0.021, Growth: 0.0004, State: "sustained"},
+		{Rate: 3360, Carried: 2402, P95: 1.92, Growth: 0.4, State: "saturated", Limit: "cpu"},
+		{Rate: 2744, Carried: 2510, P95: 0.61, Growth: 0.09, State: "saturated", Limit: "cpu"},
+	}}
 	x.Open.Timeline[40].Requests, x.Open.Timeline[41].Failed = 0, 2
 	x.Open.Endpoints[1].Succeeded -= 2
 	x.Open.Endpoints[1].Failures = map[string]int{"status 503": 1, "body": 1}

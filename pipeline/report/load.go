@@ -54,6 +54,14 @@ func (p *printer) load(x checks.LoadPayload) {
 			})
 		}
 	}
+	if x.ZeroThink != nil {
+		// Only all of them are judged: the step is short.
+		e := x.ZeroThink.All
+		rows = append(rows, []string{
+			"no think", "all", fmt.Sprint(e.Requests), fmt.Sprint(e.Succeeded), percent(e.SuccessLower),
+			milliseconds(e.P50), milliseconds(e.P95), milliseconds(e.P99), milliseconds(e.Max),
+		})
+	}
 	p.table(-1, rows)
 	for _, ph := range phases(x) {
 		for _, e := range ph.Endpoints {
@@ -64,4 +72,32 @@ func (p *printer) load(x checks.LoadPayload) {
 	}
 	p.hang("", fmt.Sprintf("%.1f requests/s closed, %.1f open; the generator used %.0f%% of the processors and dropped %s; Little's law holds to %.3f",
 		x.Closed.Rate, x.Open.Rate, 100*x.Generator.CPUShare, plural(int(x.Generator.Dropped), "request"), x.LittleLaw))
+	p.beyond(x)
+}
+
+// beyond writes what was measured beyond what the users do.
+func (p *printer) beyond(x checks.LoadPayload) {
+	if c := x.Checkpoint; c != nil && c.Forced {
+		p.hang("checkpoint  ", fmt.Sprintf("forced after %.0f s, took %.1f s: p95 %s before it, %s while it was written and a second after",
+			c.At, c.Seconds, milliseconds(c.Before.P95), milliseconds(c.During.P95)))
+	} else if c != nil {
+		p.hang("checkpoint  ", "none was forced: "+c.Reason)
+	}
+	k := x.Knee
+	if k == nil {
+		return
+	}
+	limit := "nothing was too much"
+	if k.Limit != "" {
+		limit = fmt.Sprintf("limited by %s, %s", k.Limit, k.Because)
+	}
+	p.hang("knee  ", fmt.Sprintf("%s; the users ask for %.0f/s at most; %s", k, x.Need(), limit))
+	rows := [][]string{{"STEP", "RATE/S", "RIGHT/S", "P95", "LATER", "STATE", "LIMIT"}}
+	for i, s := range k.Steps {
+		rows = append(rows, []string{
+			fmt.Sprint(i + 1), fmt.Sprintf("%.0f", s.Rate), fmt.Sprintf("%.0f", s.Carried), milliseconds(s.P95),
+			fmt.Sprintf("%+.1f ms/s", s.Growth*1000), s.State, s.Limit,
+		})
+	}
+	p.table(-1, rows)
 }

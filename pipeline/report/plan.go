@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/json"
 	"regexp"
+	"strings"
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
@@ -60,19 +61,32 @@ type PlanChange struct {
 	To     string `json:"to,omitempty"`
 }
 
-// Reference names where a secret comes from: "env:NAME" or "file:PATH".
+// Reference names where a secret comes from: "env:NAME", "file:PATH",
+// "command:PROGRAM" or "aws:ID". What else its declaration says shows as a short
+// digest.
 func Reference(s environments.Secret) string {
+	plain := environments.Secret{Env: s.Env, File: s.File}
+	var at string
 	switch {
 	case s.Env != "":
-		return "env:" + s.Env
+		at = "env:" + s.Env
 	case s.File != "":
-		return "file:" + s.File
+		at = "file:" + s.File
+	case len(s.Command) > 0:
+		at = "command:" + s.Command[0]
+	case s.AWS != nil:
+		at = "aws:" + s.AWS.SecretID
+	default:
+		return ""
 	}
-	return ""
+	if d := environments.Digest(s); d != environments.Digest(plain) {
+		at += "#" + strings.TrimPrefix(d, "sha256:")[:8]
+	}
+	return at
 }
 
 // reference is what may be shown where a secret is meant.
-var reference = regexp.MustCompile(`^(env:[A-Za-z_][A-Za-z0-9_]{0,99}|file:[A-Za-z0-9_./-]{1,200})$`)
+var reference = regexp.MustCompile(`^(env:[A-Za-z_][A-Za-z0-9_]{0,99}|(file|command):[A-Za-z0-9_./-]{1,200}|aws:[A-Za-z0-9_./:+=@-]{1,200})(#[0-9a-f]{8})?$`)
 
 const hidden = "not shown"
 

@@ -105,3 +105,29 @@ func (s *state) check(c checks.Check, e *environments.Environment, name string, 
 	}
 	return st
 }
+
+// drills are the checks that share one run of load. One alone is a check like
+// any other.
+func (s *state) drills(cs []checks.Check, e *environments.Environment, name string, needs []string) step {
+	st := step{name: name, needs: needs, exclusive: true}
+	for _, c := range cs {
+		if c.Estimate != nil {
+			st.estimate += c.Estimate(checks.Input{Declarations: s.decl, Environment: e})
+		}
+	}
+	st.do = func(ctx context.Context, note func(string)) (bool, error) {
+		all, err := s.drill(ctx, cs, e, note)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", name, err)
+		}
+		reused := true
+		for _, m := range all {
+			reused = reused && m.Reused
+		}
+		s.mu.Lock()
+		s.result.Evidence = append(s.result.Evidence, all...)
+		s.mu.Unlock()
+		return reused, nil
+	}
+	return st
+}

@@ -38,15 +38,13 @@ func (s *state) measure(ctx context.Context, c checks.Check, e *environments.Env
 	}
 	in.Progress = note
 	if onRunning(c) {
-		x := s.Executor(e.Name)
-		st, err := x.Status(ctx)
-		if err != nil {
+		if err := s.reach(ctx, e, &in); err != nil {
 			return Measured{}, err
 		}
-		if in.Name, in.Roots, _, err = x.Trust(e); err != nil {
-			return Measured{}, err
-		}
-		in.Address, in.Target = st.Address, x.Drills()
+	}
+	if c.Name == "migration" {
+		in.Pending, in.PendingProblem = s.pending(ctx, in)
+		in.TargetBytes = s.targetBytes(ctx, e)
 	}
 	taken, err := checks.Take(ctx, c, in, s.Now)
 	if err != nil {
@@ -62,6 +60,65 @@ func (s *state) measure(ctx context.Context, c checks.Check, e *environments.Env
 			return Measured{}, err
 		}
 	}
+	return s.keepEvidence(ctx, c, in, taken, note)
+}
+
+// reach says how the environment is reached.
+func (s *state) reach(ctx context.Context, e *environments.Environment, in *checks.Input) error {
+	x := s.Executor(e.Name)
+	st, err := x.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if in.Name, in.Roots, _, err = x.Trust(e); err != nil {
+		return err
+	}
+	in.Address, in.Target = st.Address, x.Drills()
+	return nil
+}
+
+// drill measures the drills that have no evidence yet, as phases of one run of
+// load.
+func (s *state) drill(ctx context.Context, cs []checks.Check, e *environments.Environment, note func(string)) (all []Measured, err error) {
+	var due []checks.Check
+	for _, c := range cs {
+		m, ok, err := s.reuse(ctx, c, e)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			all = append(all, m)
+		} else {
+			due = append(due, c)
+		}
+	}
+	if len(due) == 0 {
+		return all, nil
+	}
+	in, err := s.input(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	in.Progress = note
+	if err := s.reach(ctx, e, &in); err != nil {
+		return nil, err
+	}
+	taken, err := checks.TakeDrills(ctx, due, in, s.Now)
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range due {
+		m, err := s.keepEvidence(ctx, c, in, taken[i], note)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+// keepEvidence records what was measured.
+func (s *state) keepEvidence(ctx context.Context, c checks.Check, in checks.Input, taken checks.Taken, note func(string)) (Measured, error) {
 	ev := taken.Evidence(c, in)
 	ev.Nonce = s.nonce()
 	if ev.Status != checks.Completed {

@@ -268,6 +268,7 @@ func (s *state) steps(known string, path []*environments.Environment) []step {
 			return steps
 		}
 		var measured []string
+		var drills []checks.Check
 		for _, c := range s.Judge.Checks {
 			if !onRunning(c) {
 				continue
@@ -277,8 +278,17 @@ func (s *state) steps(known string, path []*environments.Environment) []step {
 			if i > 0 && c.Scope == checks.OfRelease {
 				continue
 			}
+			if c.Drill != nil {
+				drills = append(drills, c)
+				continue
+			}
 			name := "check " + c.Name + " " + e.Name
 			steps = append(steps, s.check(c, e, name, []string{in}))
+			measured = append(measured, name)
+		}
+		if len(drills) > 0 {
+			name := "drills " + e.Name
+			steps = append(steps, s.drills(drills, e, name, []string{in}))
 			measured = append(measured, name)
 		}
 		if s.Judge.Change != nil && i == 0 {
@@ -309,8 +319,13 @@ func (s *state) measuring(known string, e *environments.Environment) ([]step, er
 			return nil, &Stop{Code: promotion.CodeUsage, Summary: fmt.Sprintf("there is no check %q", name), Next: "gate verify --help"}
 		}
 	}
+	var drills []checks.Check
 	for _, c := range s.Judge.Checks {
 		if len(wanted) > 0 && !slices.Contains(wanted, c.Name) {
+			continue
+		}
+		// Drills belong to the environment where a release proves itself.
+		if len(wanted) == 0 && c.Drill != nil && e.Promotion.From != "" {
 			continue
 		}
 		needs := []string{begun}
@@ -320,10 +335,22 @@ func (s *state) measuring(known string, e *environments.Environment) ([]step, er
 			}
 			needs = []string{running}
 		}
+		criteria = append(criteria, c.Criterion)
+		if c.Drill != nil {
+			drills = append(drills, c)
+			continue
+		}
 		name := "check " + c.Name
 		steps = append(steps, s.check(c, e, name, needs))
 		measured = append(measured, name)
-		criteria = append(criteria, c.Criterion)
+	}
+	if len(drills) > 0 {
+		name := "drills"
+		if len(drills) == 1 {
+			name = "check " + drills[0].Name
+		}
+		steps = append(steps, s.drills(drills, e, name, []string{running}))
+		measured = append(measured, name)
 	}
 	stage := policies.Readiness
 	if e.Promotion.From != "" {

@@ -20,6 +20,8 @@ func (f *findings) scenario(p *page) {
 	p.line(1, "warmup: 10s")
 	p.line(1, "closed: 60s")
 	p.line(1, "open: 60s")
+	p.line(1, "step: 5s")
+	p.line(1, "knee: 40s")
 	all := f.load[:min(maxLoad, len(f.load))]
 	if len(all) == 0 {
 		p.note(1, "choose: what users ask for, with the right answer; no path was found that can be asked for as it stands. One looks so:")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
 )
 
@@ -71,8 +72,24 @@ type Status struct {
 	Instances   []Instance `json:"instances"`
 	Database    string     `json:"database"` // "own cluster, PostgreSQL 15.18" or "external, …": no credentials
 	Empty       bool       `json:"empty"`    // the database holds no table of the app
-	Since       time.Time  `json:"since"`    // when the daemon started
-	Problem     string     `json:"problem,omitempty"`
+	// DatabaseBytes is the size of the database; 0 when it is not known.
+	DatabaseBytes int64     `json:"database_bytes,omitempty"`
+	Since         time.Time `json:"since"` // when the daemon started
+	Problem       string    `json:"problem,omitempty"`
+	// Scaling is what decides how many instances there are; nil: nothing does.
+	Scaling *checks.Scaling `json:"scaling,omitempty"`
+	// Backup is how the backups of the database stand; nil: not known yet.
+	Backup *BackupStatus `json:"backup,omitempty"`
+}
+
+// BackupStatus is how the backups of an environment's database stand.
+type BackupStatus struct {
+	Kept      bool      `json:"kept"`          // gate backs this database up
+	Why       string    `json:"why,omitempty"` // it does not
+	Base      time.Time `json:"base,omitzero"` // when the newest base backup was begun; zero: there is none
+	Bases     int       `json:"bases"`
+	Streaming bool      `json:"streaming"` // what is written is archived at once
+	Problem   string    `json:"problem,omitempty"`
 }
 
 // Health of an instance or an environment.
@@ -97,7 +114,9 @@ type Instance struct {
 	Health   Health    `json:"health"`
 	Started  time.Time `json:"started"`
 	Restarts int       `json:"restarts"`
-	Log      string    `json:"log"` // file
+	Log      string    `json:"log"`                 // file
+	Reason   string    `json:"reason,omitempty"`    // why it is not healthy
+	LastExit string    `json:"last_exit,omitempty"` // how it last ended unasked
 }
 
 // Arms are the two sides of a canary comparison.

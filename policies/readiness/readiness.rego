@@ -8,11 +8,18 @@
 package gate.readiness
 
 import data.gate.lib
+import data.gate.readiness.backup
 import data.gate.readiness.canary
 import data.gate.readiness.change
 import data.gate.readiness.config
 import data.gate.readiness.load
+import data.gate.readiness.migration
+import data.gate.readiness.restart
+import data.gate.readiness.rollback
+import data.gate.readiness.scaling
+import data.gate.readiness.network
 import data.gate.readiness.scan
+import data.gate.readiness.secrets
 import data.gate.readiness.source
 import data.gate.readiness.tests
 import data.gate.readiness.tls
@@ -23,11 +30,11 @@ import data.gate.readiness.update
 # description: in the order in which they are reported, cheapest to mend first
 required := {
 	"admission": ["source", "tests", "scan", "config"],
-	"readiness": ["source", "tests", "scan", "config", "load", "update", "tls"],
-	"promotion": ["source", "tests", "scan", "config", "load", "update", "tls"],
-	"serving": ["source", "tests", "scan", "config", "load", "update", "tls"],
+	"readiness": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls", "network", "secrets"],
+	"promotion": ["source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls", "network", "secrets"],
+	"serving": ["source", "tests", "scan", "config", "load", "update", "backup", "tls", "network", "secrets"],
 	"canary": ["canary"],
-	"change": ["source", "change", "tests", "scan", "config", "load", "update", "tls"],
+	"change": ["source", "change", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls", "network", "secrets"],
 }
 
 # METADATA
@@ -47,7 +54,21 @@ found["load"] := load.criterion
 
 found["update"] := update.criterion
 
+found["migration"] := migration.criterion
+
+found["backup"] := backup.criterion
+
+found["rollback"] := rollback.criterion
+
+found["restart"] := restart.criterion
+
+found["scaling"] := scaling.criterion
+
 found["tls"] := tls.criterion
+
+found["network"] := network.criterion
+
+found["secrets"] := secrets.criterion
 
 found["canary"] := canary.criterion
 

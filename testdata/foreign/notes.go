@@ -61,7 +61,12 @@ func handler(pool *pgxpool.Pool) http.Handler {
 		reply(w, http.StatusCreated, n)
 	})
 	mux.HandleFunc("GET /notes", func(w http.ResponseWriter, r *http.Request) {
-		rows, err := pool.Query(r.Context(), `SELECT id, text, at FROM notes ORDER BY id DESC LIMIT 20`)
+		// All that begin with a text, or the latest.
+		about, limit := r.URL.Query().Get("about"), 20
+		if about != "" {
+			limit = 1000
+		}
+		rows, err := pool.Query(r.Context(), `SELECT id, text, at FROM notes WHERE starts_with(text, $1) ORDER BY id DESC LIMIT $2`, about, limit)
 		var notes []note
 		if err == nil {
 			notes, err = pgx.CollectRows(rows, pgx.RowToStructByPos[note])

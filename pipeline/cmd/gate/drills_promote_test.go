@@ -153,8 +153,13 @@ var saidBack = regexp.MustCompile(`all traffic was back (\S+) after the verdict`
 func (d *drills) badCanary() {
 	before := d.healthy("production", 20*time.Second)
 	good := before.Actual.Stable
-	d.replace("app/http/probes.go", "func (a *API) version(w http.ResponseWriter, _ *http.Request) {\n",
-		"func (a *API) version(w http.ResponseWriter, _ *http.Request) {\n\tif a.Version.Environment == \"production\" {\n\t\thttp.Error(w, \"planted\", http.StatusInternalServerError)\n\t\treturn\n\t}\n")
+	// Of the requests 3 in 5 are wrong there: those that a canary gets are few, and some must be.
+	for file, handler := range map[string]string{
+		"app/http/probes.go": "func (a *API) version(w http.ResponseWriter, _ *http.Request) {\n",
+		"app/http/query.go":  "func (a *API) query(w http.ResponseWriter, r *http.Request) {\n",
+	} {
+		d.replace(file, handler, handler+"\tif a.Version.Environment == \"production\" {\n\t\thttp.Error(w, \"planted\", http.StatusInternalServerError)\n\t\treturn\n\t}\n")
+	}
 	d.commit("wrong in production alone")
 	defer d.git("reset", "-q", "--hard", "HEAD~1")
 	staging := d.look("staging").Actual.Stable
@@ -179,7 +184,7 @@ func (d *drills) badCanary() {
 	})
 	// What the canary answered wrongly it answered: nobody lost a connection, and
 	// nobody got less than a right answer from the stable release.
-	tr.faultless(d.t, func(a asked) bool { return a.status == 500 && a.release == bad && a.what == "GET /version" })
+	tr.faultless(d.t, func(a asked) bool { return a.status == 500 && a.release == bad && strings.HasPrefix(a.what, "GET ") })
 
 	var withdrawn time.Time
 	for _, t := range d.transitions("production") {

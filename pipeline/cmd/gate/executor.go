@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +29,7 @@ type executor struct {
 	*session
 	environment string
 	client      *local.Client
+	managed     atomic.Bool // a service manager started the daemon that a drill has killed
 }
 
 // startPatience is how long a daemon may take until it answers: a first
@@ -215,7 +217,7 @@ func (x *executor) Status(ctx context.Context) (target.Status, error) {
 	return st, err
 }
 
-func (x *executor) Drills() any { return x.client }
+func (x *executor) Drills() any { return &drilled{x.client, x} }
 
 func (x *executor) Trust(e *environments.Environment) (name string, roots *x509.CertPool, file string, err error) {
 	paths := x.paths(x.environment)

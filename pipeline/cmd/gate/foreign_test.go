@@ -18,7 +18,7 @@ func TestForeignService(t *testing.T) {
 	w.copyTree("testdata/foreign")
 	w.replace("environments/app.yaml", "think: 100ms", "think: 20ms", "closed: 3s", "closed: 4s", "open: 2s", "open: 4s")
 	for _, e := range []string{"staging", "production"} {
-		w.append("environments/"+e+".yaml", "thresholds:\n  load: {min_seconds: 3, min_users: 5, min_requests: 100, success: 0.95}\n  update: {min_requests: 100}\n")
+		w.append("environments/"+e+".yaml", "thresholds:\n  load: {min_seconds: 3, min_users: 5, min_requests: 100, success: 0.95, min_headroom: 0.5}\n  update: {min_requests: 100}\n"+shortDrills)
 	}
 	w.usePorts()
 	w.git("init", "-q", "-b", "main")
@@ -28,7 +28,7 @@ func TestForeignService(t *testing.T) {
 	if got := w.serves("production"); got != first.Release {
 		t.Fatalf("production serves %s, want %s", got, first.Release)
 	}
-	for _, id := range []string{"source", "tests", "scan", "config", "load", "update", "tls"} {
+	for _, id := range []string{"source", "tests", "scan", "config", "load", "update", "tls", "network", "secrets"} {
 		if c := first.criterion(id); !c.Verdict.Promotes() || c.Verdict == policies.Error {
 			t.Errorf("%s: %+v", id, c)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/report"
 )
@@ -17,6 +18,7 @@ type LoadCmd struct {
 	URL      string        `arg:"" help:"What to ask for, with GET."`
 	Users    int           `default:"50" help:"Concurrent users, who think for a second on average."`
 	Duration time.Duration `default:"60s" help:"How long in all."`
+	Knee     bool          `help:"Then let the users ask without thinking, and raise the rate until the service no longer keeps up (40 s more)."`
 	CACert   string        `name:"cacert" placeholder:"FILE" help:"Verify the certificate against this authority."`
 }
 
@@ -26,6 +28,9 @@ func (c *LoadCmd) Run(ctx context.Context, g *Globals) error {
 	opt, err := checks.LoadURL(c.URL, c.Users, c.Duration)
 	if err != nil {
 		return &Exit{promotion.CodeUsage, err}
+	}
+	if c.Knee {
+		opt.Scenario.Step, opt.Scenario.Knee = environments.DefaultStep, environments.DefaultKnee
 	}
 	if c.CACert != "" {
 		pem, err := os.ReadFile(c.CACert)

@@ -14,7 +14,7 @@ import (
 const brief = `thresholds:
   load: {min_seconds: 2, min_users: 5, min_requests: 20, success: 0.9, p95_seconds: 1, p99_seconds: 2}
   update: {min_requests: 50}
-`
+` + shortDrills
 
 // past is what gate history says of one promotion.
 type past struct {

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/target/local"
+	"github.com/smartcloudops/gate/pipeline/target/local/secrets/awssm"
 )
 
 // ServeCmd runs the daemon of an environment in the foreground.
@@ -53,6 +56,7 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) error {
 	opt := local.Options{
 		Paths: s.paths(c.Environment), App: s.decl.App.Name, Ledger: s.ledger.ID(), Declared: e, Store: s.store,
 		Cache: s.cache, Getenv: g.Getenv, Version: v, Log: s.log, Now: time.Now,
+		AWS: awssm.New,
 	}
 	d, err := c.openDaemon(ctx, opt)
 	if err != nil {
@@ -82,6 +86,19 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) error {
 		},
 		sync.run,
 		engine.Run,
+		func(ctx context.Context) error {
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
+			for {
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-hangup:
+					d.Reread()
+				}
+			}
+		},
 	)
 }
 

@@ -55,9 +55,16 @@ type world struct {
 
 // fast are measurements that are short, but real, and thresholds to match.
 const fast = `thresholds:
-  load: {min_seconds: 3, min_users: 10, min_requests: 20, success: 0.9, p95_seconds: 1, p99_seconds: 2}
+  load: {min_seconds: 3, min_users: 10, min_requests: 20, success: 0.9, p95_seconds: 1, p99_seconds: 2, min_headroom: 0.5}
   update: {min_requests: 100}
-`
+` + shortDrills
+
+// shortDrills are thresholds that drills of a second or two can meet, and
+// quickScaling has instances come and go as fast.
+const (
+	shortDrills  = "  rollback: {min_requests: 50, max_seconds: 120}\n  restart: {min_requests: 20, min_writes: 5}\n  scaling: {min_requests: 50}\n"
+	quickScaling = "scaling: {metric: concurrency, target: 4, up_after: 500ms, down_after: 1s}\n"
+)
 
 // newWorld makes a clone of this repository as it stands, uncommitted changes
 // included, with declarations made fast.
@@ -67,9 +74,10 @@ func newWorld(t *testing.T) *world {
 	w.copyRepository()
 	w.replace("environments/app.yaml",
 		"users: 50", "users: 20", "think: 1s", "think: 100ms", "warmup: 10s", "warmup: 1s",
-		"closed: 60s", "closed: 4s", "open: 60s", "open: 3s", "rate: 300", "rate: 100",
+		"closed: 60s", "closed: 4s", "open: 60s", "open: 3s", "step: 5s", "step: 1s", "knee: 40s", "knee: 4s", "rate: 300", "rate: 100", "lead: 1500ms", "lead: 500ms",
 		"[go, test, ./app/...]", "[go, test, ./app]", "start_timeout: 20s", "start_timeout: 5s")
 	w.replace("environments/production.yaml", "soak: 10s", "soak: 2s", "min_samples: 300", "min_samples: 100", "limit: 2m", "limit: 20s")
+	w.replace("environments/staging.yaml", "target: 8", "target: 4", "up_after: 1s", "up_after: 500ms", "down_after: 10s", "down_after: 1s")
 	for _, e := range []string{"staging", "production"} {
 		w.append("environments/"+e+".yaml", fast)
 	}

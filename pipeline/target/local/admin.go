@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +26,10 @@ const (
 	pathReplace = "/v1/replace"
 	pathDown    = "/v1/down"
 	pathHand    = "/v1/handover"
+	pathGauges  = "/v1/gauges"
+
+	pathCheckpoint = "/v1/checkpoint"
+	pathSecrets    = "/v1/secrets"
 )
 
 // replaced is the answer to a replacement, also to one that failed half-way.
@@ -38,6 +43,18 @@ type report struct {
 	target.Status
 	Version string `json:"version"`
 	PID     int    `json:"pid"`
+	// DatabasePID is 0 where the database is not gate's own.
+	DatabasePID int  `json:"database_pid,omitempty"`
+	Managed     bool `json:"managed,omitempty"` // by a service manager, which starts it again
+}
+
+func (d *Daemon) report(ctx context.Context) (report, error) {
+	s, err := d.Status(ctx)
+	r := report{Status: s, Version: d.opt.Version, PID: os.Getpid(), Managed: d.opt.Getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid())}
+	if db := d.database(); !db.External() {
+		r.DatabasePID = db.PID()
+	}
+	return r, err
 }
 
 // ServeAdmin answers commands on the socket until ctx ends. Poke is called when
@@ -62,8 +79,8 @@ func (d *Daemon) ServeAdmin(ctx context.Context, poke func()) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+pathStatus, func(w http.ResponseWriter, r *http.Request) {
-		s, err := d.Status(r.Context())
-		answer(w, report{s, d.opt.Version, os.Getpid()}, err)
+		s, err := d.report(r.Context())
+		answer(w, s, err)
 	})
 	mux.HandleFunc("POST "+pathPoke, func(w http.ResponseWriter, _ *http.Request) {
 		poke()
@@ -85,10 +102,24 @@ func (d *Daemon) ServeAdmin(ctx context.Context, poke func()) error {
 		}
 		answer(w, a, nil)
 	})
+	mux.HandleFunc("GET "+pathGauges, func(w http.ResponseWriter, r *http.Request) {
+		g, err := d.Gauges(r.Context())
+		answer(w, g, err)
+	})
+	mux.HandleFunc("POST "+pathCheckpoint, func(w http.ResponseWriter, r *http.Request) {
+		answer(w, struct{}{}, d.Checkpoint(r.Context()))
+	})
 	mux.HandleFunc("POST "+pathDown, func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, d.Down(context.WithoutCancel(r.Context())))
 	})
 	mux.HandleFunc("POST "+pathHand, d.handover)
+	d.serveDrills(mux)
+	d.backupRoutes(ctx, mux)
+	d.rehearsalRoutes(ctx, mux)
+	mux.HandleFunc("GET "+pathSecrets, func(w http.ResponseWriter, r *http.Request) {
+		held, err := d.heldSecrets(r.Context())
+		answer(w, held, err)
+	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
 	answered := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -140,6 +171,22 @@ func NewClient(p Paths) *Client {
 }
 
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	body, err := c.ask(ctx, method, path, in)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(body).Decode(out); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("daemon of %s: unreadable answer: %w", c.paths.Environment, err)
+	}
+	return nil
+}
+
+// ask is call with the answer still to be read, and closed.
+func (c *Client) ask(ctx context.Context, method, path string, in any) (io.ReadCloser, error) {
 	var body io.Reader
 	if in != nil {
 		r, w := io.Pipe()
@@ -148,32 +195,26 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://daemon"+path, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
-		return fmt.Errorf("%w for %s: start it with gate serve %s", ErrNoDaemon, c.paths.Environment, c.paths.Environment)
+		return nil, fmt.Errorf("%w for %s: start it with gate serve %s", ErrNoDaemon, c.paths.Environment, c.paths.Environment)
+	}
+	if res.StatusCode < 300 {
+		return res.Body, nil
 	}
 	defer res.Body.Close()
-	if res.StatusCode >= 300 {
-		var e struct {
-			Error string `json:"error"`
-		}
-		if json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&e) != nil || e.Error == "" {
-			e.Error = res.Status
-		}
-		return fmt.Errorf("daemon of %s: %s", c.paths.Environment, e.Error)
+	var e struct {
+		Error string `json:"error"`
 	}
-	if out == nil || res.StatusCode == http.StatusNoContent {
-		return nil
+	if json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&e) != nil || e.Error == "" {
+		e.Error = res.Status
 	}
-	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
-		return fmt.Errorf("daemon of %s: unreadable answer: %w", c.paths.Environment, err)
-	}
-	return nil
+	return nil, fmt.Errorf("daemon of %s: %s", c.paths.Environment, e.Error)
 }
 
 // Status is what the environment runs; ErrNoDaemon when nobody answers.

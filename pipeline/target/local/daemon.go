@@ -25,6 +25,7 @@ import (
 	"github.com/smartcloudops/gate/pipeline/target/local/balancer"
 	"github.com/smartcloudops/gate/pipeline/target/local/certs"
 	"github.com/smartcloudops/gate/pipeline/target/local/cluster"
+	"github.com/smartcloudops/gate/pipeline/target/local/secrets"
 	"github.com/smartcloudops/gate/pipeline/target/local/supervisor"
 )
 
@@ -51,6 +52,8 @@ type Options struct {
 	Version  string       // of the program that runs
 	Log      *slog.Logger
 	Now      func() time.Time
+	// AWS makes the source of a secret in AWS Secrets Manager; nil: there is none.
+	AWS func(environments.AWSSecret) secrets.Source
 }
 
 // Daemon runs one environment. It is a target.Target.
@@ -61,6 +64,11 @@ type Daemon struct {
 	synthetic  string // key of synthetic requests
 	started    time.Time
 	lock       *os.File
+	backups    backups
+	size       databaseSize
+	vault      *secrets.Vault
+	secretKey  []byte        // of fingerprints
+	reread     chan struct{} // the secrets are to be read at once
 	sup        *supervisor.Supervisor
 
 	op sync.Mutex // held by the one operation that changes what serves
@@ -73,13 +81,17 @@ type Daemon struct {
 	lis     net.Listener
 	db      *cluster.Cluster
 	problem string
-	renew   func(now time.Time) (bool, error)
+	// troubles are what goes wrong beside, by what it is about; empty: nothing.
+	troubles map[string]string
+	renew    func(now time.Time) (bool, error)
+	orders   *certs.Ordered // nil: the certificate in force is not ordered
 
 	pairs atomic.Pointer[func(*tls.ClientHelloInfo) (*tls.Certificate, error)]
 
 	probeOnce sync.Once
 	probes    *http.Client
 	access    *accessLog
+	scaler    *autoscaler
 	handed    bool          // the listener was given to a successor
 	told      chan struct{} // closed once it is known which instances are ready
 	toldOnce  sync.Once
@@ -94,7 +106,8 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	d := &Daemon{
 		opt: o, paths: o.Paths, synthetic: rand.Text() + rand.Text(), started: o.Now().UTC(),
 		ready: map[string]supervisor.Instance{}, leaving: map[string]bool{}, downAsked: make(chan struct{}),
-		told: make(chan struct{}), failed: make(chan error, 16),
+		told: make(chan struct{}), failed: make(chan error, 16), reread: make(chan struct{}, 1), troubles: map[string]string{},
+		vault: secrets.NewVault(secrets.Makers{Getenv: o.Getenv, AWS: o.AWS}, o.Now),
 	}
 	if d.credential, err = unprivileged(); err != nil {
 		return nil, err
@@ -117,10 +130,22 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if d.st, err = readState(o.Paths.stateFile()); err != nil {
 		return nil, err
 	}
+	if d.secretKey, err = readSecretKey(o.Paths.dir("secrets.key")); err != nil {
+		return nil, err
+	}
 	if d.st.Replacing {
 		// Killed in the middle: what served before still does, and fill brings
 		// back what was replaced already.
 		d.st.Canary, d.st.Weight, d.st.Replacing = arm{}, 0, false
+		if err := d.save(); err != nil {
+			return nil, err
+		}
+	}
+	if d.st.Rehearsing {
+		if d.st.Warm.Revision != nil {
+			d.st.Stable, d.st.Warm = d.st.Warm, arm{}
+		}
+		d.st.Canary, d.st.Weight, d.st.Rehearsing = arm{}, 0, false
 		if err := d.save(); err != nil {
 			return nil, err
 		}
@@ -146,12 +171,16 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if err := d.openDatabase(ctx, d.st.Environment); err != nil {
 		return nil, err
 	}
+	if err := d.openBackups(ctx, d.st.Environment); err != nil {
+		return nil, err
+	}
 	if d.access, err = openAccessLog(o.Paths); err != nil {
 		return nil, err
 	}
 	if d.front, err = d.newFront(d.lis); err != nil {
 		return nil, err
 	}
+	d.scaler = newAutoscaler(d)
 	d.sup, err = supervisor.New(supervisor.Options{
 		StateFile: o.Paths.instances(), LogDir: o.Paths.Logs(), SpecFor: d.specFor, Log: o.Log, Now: o.Now,
 		OnChange: d.follow,
@@ -234,13 +263,21 @@ func (d *Daemon) database() *cluster.Cluster {
 func (d *Daemon) certify(e *environments.Environment) error {
 	var get func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	var renew func(time.Time) (bool, error)
-	if e.TLS.Trust == "private" {
+	var orders *certs.Ordered
+	switch {
+	case e.TLS.Trust == "private":
 		a, err := certs.Ensure(d.paths.dir("certs"), e.TLS.Names, d.opt.Now())
 		if err != nil {
 			return err
 		}
 		get, renew = a.GetCertificate, a.Refresh
-	} else {
+	case e.TLS.ACME != nil:
+		o, err := d.ordered(e)
+		if err != nil {
+			return err
+		}
+		get, renew, orders = o.GetCertificate, o.Refresh, o
+	default:
 		s, err := certs.Given(e.TLS.Cert, e.TLS.Key)
 		if err != nil {
 			return err
@@ -248,7 +285,7 @@ func (d *Daemon) certify(e *environments.Environment) error {
 		get, renew = s.GetCertificate, s.Refresh
 	}
 	d.mu.Lock()
-	d.renew = renew
+	d.renew, d.orders = renew, orders
 	d.mu.Unlock()
 	d.pairs.Store(&get)
 	return nil
@@ -260,7 +297,7 @@ func (d *Daemon) newFront(l net.Listener) (*balancer.Balancer, error) {
 		GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return (*d.pairs.Load())(h)
 		},
-		SyntheticKey: d.synthetic, Log: d.opt.Log, Now: d.opt.Now, Access: d.access.write,
+		Protocols: []string{certs.ALPN}, SyntheticKey: d.synthetic, Log: d.opt.Log, Now: d.opt.Now, Access: d.access.write,
 	})
 }
 
@@ -287,6 +324,10 @@ func (d *Daemon) Run(ctx context.Context, beside ...func(context.Context) error)
 		d.fail(err)
 	}
 	own(&d.wg, ctx, d.upkeep)
+	own(&d.wg, ctx, d.scaler.run)
+	own(&d.wg, ctx, d.keepBackups)
+	own(&d.wg, ctx, d.rotate)
+	own(&d.wg, ctx, d.order)
 	first, stop := context.WithCancel(ctx)
 	var guests sync.WaitGroup
 	for _, f := range beside {
@@ -380,6 +421,7 @@ func (d *Daemon) close() {
 	if d.sup != nil {
 		d.sup.Detach()
 	}
+	d.closeBackups()
 	if d.db != nil {
 		d.db.Close()
 	}
@@ -421,7 +463,7 @@ func (d *Daemon) Down(ctx context.Context) error {
 	d.st.Stable.Revision, d.st.Replacing = nil, false
 	err := d.save()
 	d.mu.Unlock()
-	err = errors.Join(err, d.entrance().Swap(balancer.Set{}), d.sup.StopAll(ctx), d.database().Stop(ctx))
+	err = errors.Join(err, d.entrance().Swap(balancer.Set{}), d.sup.StopAll(ctx), d.dropBackups(ctx), d.database().Stop(ctx), os.RemoveAll(d.paths.dir("secrets")))
 	d.downOnce.Do(func() { close(d.downAsked) })
 	return err
 }

@@ -16,9 +16,12 @@ import (
 // is the open socket itself; then this daemon lets go of everything else.
 func (d *Daemon) handover(w http.ResponseWriter, _ *http.Request) {
 	// Not in the middle of an operation: the successor would have to undo it.
-	if !d.op.TryLock() {
-		answer(w, nil, errors.New("it is in the middle of an operation"))
-		return
+	for deadline := time.Now().Add(handPatience); !d.op.TryLock(); {
+		if time.Now().After(deadline) {
+			answer(w, nil, errors.New("it is in the middle of an operation"))
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	defer d.op.Unlock()
 	d.mu.Lock()
@@ -63,6 +66,10 @@ func (d *Daemon) handover(w http.ResponseWriter, _ *http.Request) {
 	d.handed = true
 	d.downOnce.Do(func() { close(d.downAsked) })
 }
+
+// handPatience is how long an operation may go on before a handover is refused:
+// instances that are being added take a second or two.
+const handPatience = 5 * time.Second
 
 // TakeOver asks the running daemon of the environment for its listener. The
 // error is ErrNoDaemon when there is none to ask.

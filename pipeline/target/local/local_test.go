@@ -108,7 +108,16 @@ func newPlace(t *testing.T, names ...string) *place {
 // build makes a release of the program under the name.
 func build(t *testing.T, store *release.Store, dir, name string) string {
 	t.Helper()
-	for file, text := range map[string]string{"go.mod": "module example.org/hello\n\ngo 1.26\n", "main.go": fmt.Sprintf(program, name)} {
+	return buildApp(t, store, dir, name, fmt.Sprintf(program, name), environments.Serve{
+		Env: map[string]string{"LISTEN": "127.0.0.1:${PORT}"}, Ready: "/readyz",
+		StartTimeout: environments.Duration(time.Second), StopTimeout: environments.Duration(5 * time.Second),
+	})
+}
+
+// buildApp makes a release of a program that is served like that.
+func buildApp(t *testing.T, store *release.Store, dir, name, text string, serve environments.Serve) string {
+	t.Helper()
+	for file, text := range map[string]string{"go.mod": "module example.org/hello\n\ngo 1.26\n", "main.go": text} {
 		if err := os.MkdirAll(filepath.Join(dir, "src"), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -134,10 +143,7 @@ func build(t *testing.T, store *release.Store, dir, name string) string {
 	}
 	app := &environments.App{
 		Name: "hello", Build: environments.Build{Package: ".", Toolchain: runtime.Version()},
-		Serve: environments.Serve{
-			Env: map[string]string{"LISTEN": "127.0.0.1:${PORT}"}, Ready: "/readyz",
-			StartTimeout: environments.Duration(time.Second), StopTimeout: environments.Duration(5 * time.Second),
-		},
+		Serve: serve,
 	}
 	r, err := release.Make(t.Context(), exported, app, store, release.Options{Environ: env})
 	if err != nil {

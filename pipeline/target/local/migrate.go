@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -20,17 +21,67 @@ func (d *Daemon) Migrate(ctx context.Context, token int64, rev target.Revision) 
 	if err := d.fence(token); err != nil {
 		return err
 	}
+	if err := d.departs(rev.Release); err != nil {
+		return err
+	}
+	_, err := d.migrate(ctx, rev)
+	return err
+}
+
+// migrated is when a release's migrations began to be carried out.
+type migrated struct {
+	Release string    `json:"release"`
+	At      time.Time `json:"at"`
+}
+
+// migrationsKept is how many changes of release the daemon remembers: more than
+// any backups reach back.
+const migrationsKept = 200
+
+// departs writes down from when on the schema may be another one than that of
+// the release before.
+func (d *Daemon) departs(release string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := len(d.st.Migrated)
+	if n > 0 && d.st.Migrated[n-1].Release == release {
+		return nil
+	}
+	d.st.Migrated = append(d.st.Migrated[max(0, n+1-migrationsKept):n:n], migrated{release, d.opt.Now().UTC()})
+	return d.save()
+}
+
+// left is when migrations that the release does not have began to be carried
+// out; zero when that is not known, or has not happened.
+func (d *Daemon) left(release string) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	// A schema never goes back, so it is the first time that counts.
+	i := slices.IndexFunc(d.st.Migrated, func(m migrated) bool { return m.Release == release })
+	if i < 0 || i+1 == len(d.st.Migrated) {
+		return time.Time{}
+	}
+	return d.st.Migrated[i+1].At
+}
+
+// migrate says whether there was anything to run.
+func (d *Daemon) migrate(ctx context.Context, rev target.Revision) (bool, error) {
+	return d.migrateOn(ctx, rev, d.database().MigratorURL(), "migrate")
+}
+
+// migrateOn runs the release's migrate command on a database.
+func (d *Daemon) migrateOn(ctx context.Context, rev target.Revision, url, instance string) (bool, error) {
 	rt, path, err := d.runtime(rev)
 	if err != nil || rt.Migrate == nil {
-		return err
+		return false, err
 	}
 	values := map[string]string{
-		"PORT": "0", "DATABASE_URL": d.database().MigratorURL(), "INSTANCE": "migrate",
+		"PORT": "0", "DATABASE_URL": url, "INSTANCE": instance,
 		"RELEASE": rev.Release, "ENVIRONMENT": d.paths.Environment,
 	}
-	env, err := d.environ(rev.Environment, rt.Migrate.Env, values)
+	env, err := d.environ(rev.Environment, rt, rt.Migrate.Env, values)
 	if err != nil {
-		return err
+		return false, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, rt.Migrate.Timeout.D())
 	defer cancel()
@@ -43,15 +94,15 @@ func (d *Daemon) Migrate(ctx context.Context, token int64, rev target.Revision) 
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err = cmd.Run()
 	for line := range strings.Lines(out.String()) {
-		d.opt.Log.Info(strings.TrimSpace(line), "from", "migrate", "release", rev.Release)
+		d.opt.Log.Info(strings.TrimSpace(line), "from", instance, "release", rev.Release)
 	}
 	if err == nil {
-		return nil
+		return true, nil
 	}
 	if ctx.Err() != nil && ctx.Err() == context.DeadlineExceeded {
 		err = fmt.Errorf("not done after %s", rt.Migrate.Timeout)
 	}
-	return fmt.Errorf("%w: %w: %.500s", target.ErrMigration, err, lastLine(out.String()))
+	return false, fmt.Errorf("%w: %w: %.500s", target.ErrMigration, err, lastLine(out.String()))
 }
 
 func lastLine(s string) string {

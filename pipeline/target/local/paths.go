@@ -43,6 +43,7 @@ func (p Paths) Releases() string { return p.dir("releases") }
 
 func (p Paths) stateFile() string { return p.dir("state.json") }
 func (p Paths) instances() string { return p.dir("instances.json") }
+func (p Paths) scaling() string   { return p.dir("scaling.json") }
 func (p Paths) lockFile() string  { return p.dir("daemon.lock") }
 
 // Socket is the daemon's admin socket. A unix socket's path may have 107 bytes,

@@ -3,11 +3,11 @@ package local
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/user"
 	"sort"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/smartcloudops/gate/environments"
@@ -30,10 +30,17 @@ func (d *Daemon) specFor(revision, id string, port int) (supervisor.Spec, error)
 		"PORT": strconv.Itoa(port), "DATABASE_URL": d.database().AppURL(), "INSTANCE": id,
 		"RELEASE": rev.Release, "ENVIRONMENT": d.paths.Environment,
 	}
-	env, err := d.environ(rev.Environment, rt.Serve.Env, values)
+	// Taken first: a value that changes right now has the instance replaced once
+	// more, and never left with the one of before.
+	had, err := d.fingerprint(context.Background(), rev.Environment)
 	if err != nil {
 		return supervisor.Spec{}, err
 	}
+	env, err := d.environ(rev.Environment, rt, rt.Serve.Env, values)
+	if err != nil {
+		return supervisor.Spec{}, err
+	}
+	d.delivered(id, had)
 	return supervisor.Spec{
 		Path: path, Args: expandAll(rt.Serve.Args, values), Env: env, Dir: "/", Ready: rt.Serve.Ready,
 		StartTimeout: rt.Serve.StartTimeout.D(), StopTimeout: rt.Serve.StopTimeout.D(),
@@ -52,18 +59,18 @@ func (d *Daemon) runtime(rev target.Revision) (release.Runtime, string, error) {
 
 // environ is all that a process of the app gets to see: nothing of the
 // daemon's own environment but what is declared.
-func (d *Daemon) environ(e *environments.Environment, own, values map[string]string) ([]string, error) {
+func (d *Daemon) environ(e *environments.Environment, rt release.Runtime, own, values map[string]string) ([]string, error) {
 	env := map[string]string{"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"}
 	for k, v := range e.Config {
 		env[k] = environments.Expand(v, values)
 	}
-	for name, ref := range e.Secrets {
-		v, err := resolve(name, ref, d.opt.Getenv)
-		if err != nil {
-			return nil, err
-		}
-		env[name] = v
+	variables, placeholders, err := d.deliver(context.Background(), e, rt, own)
+	if err != nil {
+		return nil, err
 	}
+	maps.Copy(env, variables)
+	values = maps.Clone(values)
+	maps.Copy(values, placeholders)
 	for k, v := range own {
 		env[k] = environments.Expand(v, values)
 	}
@@ -73,28 +80,6 @@ func (d *Daemon) environ(e *environments.Environment, own, values map[string]str
 	}
 	sort.Strings(out)
 	return out, nil
-}
-
-// resolve reads a secret from where the declaration says it is.
-func resolve(name string, ref environments.Secret, getenv func(string) string) (string, error) {
-	if ref.Env != "" {
-		if v := getenv(ref.Env); v != "" {
-			return v, nil
-		}
-		return "", fmt.Errorf("secret %s: the environment variable %s is not set; set it where the daemon is started", name, ref.Env)
-	}
-	fi, err := os.Stat(ref.File)
-	if err != nil {
-		return "", fmt.Errorf("secret %s: %w", name, err)
-	}
-	if fi.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("secret %s: others can read %s; chmod 600 it", name, ref.File)
-	}
-	b, err := os.ReadFile(ref.File)
-	if err != nil {
-		return "", fmt.Errorf("secret %s: %w", name, err)
-	}
-	return strings.TrimSuffix(string(b), "\n"), nil
 }
 
 func expandAll(in []string, values map[string]string) []string {

@@ -23,6 +23,12 @@ type state struct {
 	Warm   arm   `json:"warm"`
 	// Replacing: the canary is no canary, but what Replace has done until now.
 	Replacing bool `json:"replacing,omitempty"`
+	// Rehearsing: what is warm is what serves but for a rehearsed rollback.
+	Rehearsing bool `json:"rehearsing,omitempty"`
+	// Migrated are the releases whose migrations were carried out, the newest last.
+	Migrated []migrated `json:"migrated,omitempty"`
+	// Secrets are fingerprints of the values that each instance was started with.
+	Secrets map[string]string `json:"secrets,omitempty"`
 	// Environment is the declaration in force: address, certificate, database.
 	Environment *environments.Environment `json:"environment"`
 }

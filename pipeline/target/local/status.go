@@ -1,12 +1,15 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
 )
 
@@ -38,13 +41,19 @@ func (d *Daemon) Status(ctx context.Context) (target.Status, error) {
 		}
 		out.Instances = append(out.Instances, target.Instance{
 			ID: in.ID, Release: release, Role: role, PID: in.PID, Address: in.Address, Health: in.Health,
-			Started: in.Started, Restarts: in.Restarts, Log: in.Log,
+			Started: in.Started, Restarts: in.Restarts, Log: in.Log, Reason: in.Reason, LastExit: in.LastExit,
 		})
 	}
+	out.Scaling = d.scaler.status()
 	db := d.database()
 	out.Database = db.Describe()
+	out.Backup = d.backupStatus()
+	out.DatabaseBytes = d.databaseBytes(ctx)
 	d.mu.Lock()
 	out.Problem = d.problem
+	for _, about := range slices.Sorted(maps.Keys(d.troubles)) {
+		out.Problem = cmp.Or(out.Problem, d.troubles[about])
+	}
 	d.mu.Unlock()
 	if out.Stable == "" {
 		// Asked only where it matters: it proves that nothing was ever served.
@@ -110,7 +119,7 @@ func (d *Daemon) move(ctx context.Context, rev target.Revision) error {
 	if next.Database != now.Database {
 		return fmt.Errorf("the database of %s is declared anew: gate down %s, then gate serve %s", next.Name, next.Name, next.Name)
 	}
-	if next.TLS.Trust != now.TLS.Trust || !slices.Equal(next.TLS.Names, now.TLS.Names) || next.TLS.Cert != now.TLS.Cert || next.TLS.Key != now.TLS.Key {
+	if environments.Digest(next.TLS) != environments.Digest(now.TLS) {
 		if err := d.certify(next); err != nil {
 			return err
 		}

@@ -251,7 +251,9 @@ func (d *Daemon) Complete(ctx context.Context, token int64, rev target.Revision)
 		// Its specification must be known before instances can be started.
 		return err
 	}
-	if n := rev.Environment.Instances.Min - len(ids); n > 0 {
+	// As many as serve now: the load that has called for them is still there.
+	bounds := rev.Environment.Instances
+	if n := max(bounds.Min, min(bounds.Max, len(before.Stable.Instances))) - len(ids); n > 0 {
 		more, err := d.start(ctx, rev, n)
 		if err != nil {
 			return err
@@ -331,7 +333,7 @@ func (d *Daemon) Replace(ctx context.Context, release string) (int, error) {
 	case s.Stable.Revision == nil:
 		return 0, errors.New("nothing serves that could be replaced")
 	case s.Canary.Revision != nil || s.Warm.Revision != nil:
-		return 0, errors.New("a promotion is under way")
+		return 0, errBusy
 	}
 	rev := *s.Stable.Revision
 	if rev.Release != release {

@@ -18,8 +18,8 @@ criterion := lib.conclude({
 	"weighed": [evidence],
 	"judged": [judge(r.payload) | some r in evidence.admitted],
 	"want": sprintf(
-		"p95 < %v s, p99 < %v s, success ≥ %s with %d users",
-		[limits.p95_seconds, limits.p99_seconds, lib.percentage(limits.success), limits.min_users],
+		"p95 < %v s, p99 < %v s, success ≥ %s with %d users, knee ≥ %v × what they ask for",
+		[limits.p95_seconds, limits.p99_seconds, lib.percentage(limits.success), limits.min_users, limits.min_headroom],
 	),
 	"next": {"inconclusive": again, "error": again},
 })
@@ -27,7 +27,7 @@ criterion := lib.conclude({
 # METADATA
 # title: Command that measures again
 # description: runs of one key are pooled, so it adds samples
-again := sprintf("%s (about 100 s)", [lib.measure("load")])
+again := sprintf("%s (about three minutes)", [lib.measure("load")])
 
 # METADATA
 # title: Thresholds
@@ -49,10 +49,11 @@ evidence := lib.weighed("load", "load")
 # description: checks.LoadPayload
 shape := {
 	"users": "count",
-	"restarts": "count",
+	"think_seconds": "number",
 	"little_law": "number",
 	"generator.dropped": "count",
 	"closed.seconds": "number",
+	"closed.rate": "number",
 	"closed.endpoints": "array",
 	"closed.all": "object",
 	"open.seconds": "number",
@@ -75,6 +76,43 @@ figure_shape := {
 }
 
 # METADATA
+# title: Shape of the phase without think time
+# description: the users ask again at once
+zero_think_shape := {
+	"zero_think.seconds": "number",
+	"zero_think.endpoints": "array",
+	"zero_think.all": "object",
+}
+
+# METADATA
+# title: Shape of the knee
+# description: checks.LoadKnee
+knee_shape := {
+	"lower": "number",
+	"upper": "number",
+	"limit": "string",
+	"steps": "array",
+}
+
+# METADATA
+# title: Shape of a step towards the knee
+# description: checks.KneeStep
+step_shape := {
+	"rate": "number",
+	"requests": "count",
+	"state": "text",
+}
+
+# METADATA
+# title: Shape of the CHECKPOINT
+# description: checks.LoadCheckpoint
+checkpoint_shape := {
+	"forced": "flag",
+	"during.requests": "count",
+	"during.p95": "number",
+}
+
+# METADATA
 # title: Both models of load
 # description: the closed one hides stalls, the open one does not
 phases := ["closed", "open"]
@@ -85,13 +123,39 @@ phases := ["closed", "open"]
 faults(p) := outer if {
 	outer := lib.faults(p, shape, "payload")
 	count(outer) > 0
-} else := {fault |
+} else := ({fault |
 	some phase in phases
 	some i, f in p[phase].endpoints
 	some fault in lib.faults(f, figure_shape, sprintf("%s.endpoints[%d]", [phase, i]))
 } | {fault |
 	some phase in phases
 	some fault in lib.faults(object.union(p[phase].all, {"name": "all"}), figure_shape, sprintf("%s.all", [phase]))
+}) | beyond_faults(p)
+
+# METADATA
+# title: Faults of what may be absent
+# description: absent it is not known, which is judged; there and odd it is a fault
+beyond_faults(p) := (((({fault |
+	lib.at(p, "zero_think") != null
+	some fault in (lib.faults(p, zero_think_shape, "payload") | lib.faults(lib.at(p, "zero_think.all"), object.remove(figure_shape, ["name"]), "zero_think.all"))
+} | {fault |
+	is_array(lib.at(p, "zero_think.endpoints"))
+	some i, f in p.zero_think.endpoints
+	some fault in lib.faults(f, figure_shape, sprintf("zero_think.endpoints[%d]", [i]))
+}) | {fault |
+	lib.at(p, "knee") != null
+	some fault in lib.faults(p.knee, knee_shape, "knee")
+}) | {fault |
+	is_array(lib.at(p, "knee.steps"))
+	some i, s in p.knee.steps
+	some fault in lib.faults(s, step_shape, sprintf("knee.steps[%d]", [i]))
+}) | {fault |
+	some path in ["restarts", "knee.restarts"]
+	lib.at(p, path) != null
+	some fault in lib.faults(p, {path: "count"}, "payload")
+}) | {fault |
+	lib.at(p, "checkpoint") != null
+	some fault in lib.faults(p.checkpoint, checkpoint_shape, "checkpoint")
 }
 
 # METADATA
@@ -99,7 +163,9 @@ faults(p) := outer if {
 # description: faults come first
 judge(p) := lib.mistyped(faults(p)) if {
 	count(faults(p)) > 0
-} else := lib.ruled(array.concat(meter_rows(p), all_rows), got(p), "") if {
+} else := lib.ruled(array.concat(array.concat(meter_rows(p), beyond), all_rows), got(p), "") if {
+	beyond := array.concat(array.concat(restart_rows(p), zero_think_rows(p)), array.concat(knee_rows(p), checkpoint_rows(p)))
+
 	# A figure without rows would be a figure without a judge.
 	per_figure := [figure_rows(phase, f) | some phase in phases; some f in figures(p[phase])]
 	count(per_figure) == (count(p.closed.endpoints) + count(p.open.endpoints)) + 2
@@ -115,7 +181,6 @@ figures(phase) := array.concat(phase.endpoints, [object.union(phase.all, {"name"
 # title: Demands on the meter and the scenario
 # description: what was measured, how long, and whether the meter can be believed
 meter_rows(p) := [
-	lib.row(p.restarts <= limits.max_restarts, "fail", sprintf("%d instances restarted under load, at most %d may", [p.restarts, limits.max_restarts])),
 	lib.row(p.users >= limits.min_users, "inconclusive", sprintf("%d users, at least %d must", [p.users, limits.min_users])),
 	lib.row(p.closed.seconds >= limits.min_seconds, "inconclusive", sprintf("closed model kept for %s s, at least %d", [lib.figure(p.closed.seconds, limits.min_seconds), limits.min_seconds])),
 	lib.row(p.open.seconds > 0, "inconclusive", "the open model did not run"),
@@ -126,6 +191,123 @@ meter_rows(p) := [
 	lib.row(adds_up(p.closed), "error", "the closed phase does not add up: its endpoints repeat, or their requests are not those of all"),
 	lib.row(adds_up(p.open), "error", "the open phase does not add up: its endpoints repeat, or their requests are not those of all"),
 ]
+
+# METADATA
+# title: Demands on restarts
+# description: what nobody counted is not none
+restart_rows(p) := [lib.row(p.restarts <= limits.max_restarts, "fail", sprintf("%d instances restarted under load, at most %d may", [p.restarts, limits.max_restarts]))] if {
+	lib.at(p, "restarts") != null
+} else := [lib.row(false, "inconclusive", "nobody counted whether instances restarted")]
+
+# METADATA
+# title: Demands on the users without think time
+# description: 50 of them at once is the strictest sense of 50 concurrent users
+zero_think_rows(p) := array.concat(
+	[
+		lib.row(p.zero_think.seconds > 0, "inconclusive", "the users without think time were not measured"),
+		lib.row(names(p.closed) == names(p.zero_think), "error", "the users without think time asked different endpoints"),
+		lib.row(adds_up(p.zero_think), "error", "the phase without think time does not add up: its endpoints repeat, or their requests are not those of all"),
+	],
+	figure_rows("without think time", object.union(p.zero_think.all, {"name": "all"})),
+) if {
+	lib.at(p, "zero_think") != null
+} else := [lib.row(false, "inconclusive", "the users without think time were not measured")]
+
+# METADATA
+# title: What the users ask for
+# description: >-
+#   Requests a second. A service that is slow is asked for less, which must not
+#   lower what it has to do: users who think for a second ask once a second at most.
+need(p) := max([p.closed.rate, p.users / p.think_seconds]) if {
+	p.think_seconds > 0
+} else := p.closed.rate
+
+# METADATA
+# title: Demands on the knee
+# description: >-
+#   A rate that was too much for the service fails at the limit. One that was too
+#   much for the meter shows nothing but what it could sustain.
+knee_rows(p) := [
+	lib.row(is_knee(p.knee), "error", "the knee does not add up: its bounds are not those of its steps"),
+	lib.row(reached(p.knee) > wanted, "fail", sprintf("the knee is below %s requests/s, must be ≥ %s (%v × what the users ask for): %s", [lib.figure(p.knee.upper, wanted), lib.figure(wanted, p.knee.upper), limits.min_headroom, because(p.knee)])),
+	lib.row(p.knee.lower >= wanted, "inconclusive", sprintf("the knee is only sure to be ≥ %s requests/s, must be ≥ %s (%v × what the users ask for)%s", [lib.figure(p.knee.lower, wanted), lib.figure(wanted, p.knee.lower), limits.min_headroom, meanwhile(p.knee)])),
+	lib.row(sustaining(p.knee) >= limits.min_requests, "inconclusive", sprintf("the knee's lower bound was seen with %d requests, at least %d", [sustaining(p.knee), limits.min_requests])),
+	lib.row(p.knee.limit != "unknown", "warn", sprintf("what limits the service is not known: %s", [because(p.knee)])),
+	lib.row(lib.at(p, "knee.restarts") != null, "inconclusive", "nobody counted whether instances restarted beyond the knee"),
+	lib.row(object.get(p.knee, "restarts", 0) <= limits.max_knee_restarts, "warn", sprintf("%v instances restarted when there was more than they could do", [object.get(p.knee, "restarts", 0)])),
+] if {
+	lib.at(p, "knee") != null
+	wanted := limits.min_headroom * need(p)
+} else := [lib.row(false, "inconclusive", "the knee was not searched for")]
+
+# METADATA
+# title: Rate that was too much
+# description: greater than any where none was
+reached(knee) := knee.upper if {
+	knee.upper > 0
+} else := lib.greatest_number
+
+# METADATA
+# title: Knee that adds up
+# description: its lower bound is a step that was sustained, its upper one a step that was not
+default is_knee(_) := false
+
+is_knee(knee) if {
+	knee.lower in ({0} | {s.rate | some s in knee.steps; s.state == "sustained"; s.requests > 0})
+	knee.upper in ({0} | {s.rate | some s in knee.steps; s.state == "saturated"})
+	knee.lower < reached(knee)
+	knee.limit in limits_of[knee.upper > 0]
+}
+
+# METADATA
+# title: Requests behind the lower bound
+# description: of the steps at its rate that were sustained
+sustaining(knee) := sum([s.requests | some s in knee.steps; s.state == "sustained"; s.rate == knee.lower])
+
+# METADATA
+# title: Words for what limits
+# description: the service, where a rate was too much for it; else the meter, or nothing
+limits_of := {
+	true: {"cpu", "locks", "connections", "service", "unknown"},
+	false: {"", "generator", "neighbours"},
+}
+
+# METADATA
+# title: Limiting resource
+# description: with what was seen of it
+because(knee) := sprintf("limited by %s, %s", [knee.limit, knee.because]) if {
+	is_string(object.get(knee, "because", null))
+	knee.limit != ""
+} else := "by nothing that was seen"
+
+# METADATA
+# title: What stood in the way
+# description: where it was not the service
+meanwhile(knee) := sprintf(": %s", [because(knee)]) if {
+	knee.limit in {"generator", "neighbours"}
+} else := ""
+
+# METADATA
+# title: Demands on the CHECKPOINT
+# description: >-
+#   A service that stalls at one does so every few minutes. Where none could be
+#   forced (an external database's user may not) the figures hold all the same, but
+#   for what a CHECKPOINT would have done to them: that is worth a warning.
+checkpoint_rows(p) := [
+	lib.row(p.checkpoint.during.requests > 0, "inconclusive", "no request was due while a CHECKPOINT was forced"),
+	lib.row(p.checkpoint.during.p95 < limits.p95_seconds, "fail", sprintf("while a CHECKPOINT was forced p95 was %s s, must be below %v", [lib.figure(p.checkpoint.during.p95, limits.p95_seconds), limits.p95_seconds])),
+] if {
+	lib.at(p, "checkpoint.forced") == true
+} else := [lib.row(false, "warn", sprintf("no CHECKPOINT was forced: %s", [unforced(p)]))] if {
+	lib.at(p, "checkpoint.forced") == false
+} else := [lib.row(false, "inconclusive", "nothing says whether a CHECKPOINT was forced")]
+
+# METADATA
+# title: Why no CHECKPOINT was forced
+# description: as the evidence says
+unforced(p) := p.checkpoint.reason if {
+	is_string(lib.at(p, "checkpoint.reason"))
+} else := "nothing that could do so was there"
 
 # METADATA
 # title: Names of a phase's endpoints
@@ -190,13 +372,35 @@ causes(f) := sprintf(" (%s)", [concat(", ", [sprintf("%s: %v", [why, n]) | some 
 # METADATA
 # title: What was got
 # description: the worst figures of both phases and the requests behind them
-got(p) := sprintf("p95 %s s (≤ %s), p99 %s s (≤ %s), success ≥ %s of %d", [
+got(p) := sprintf("p95 %s s (≤ %s), p99 %s s (≤ %s), success ≥ %s of %d%s", [
 	lib.figure(max([f.p95 | some f in all]), limits.p95_seconds),
 	lib.figure(max([upper(f, "p95") | some f in all]), limits.p95_seconds),
 	lib.figure(max([f.p99 | some f in all]), limits.p99_seconds),
 	lib.figure(max([upper(f, "p99") | some f in all]), limits.p99_seconds),
 	lib.percent(min([lowest(f) | some f in all]), limits.success),
 	p.closed.all.requests + p.open.all.requests,
+	knee_got(p),
 ]) if {
 	all := [f | some phase in phases; some f in figures(p[phase])]
 }
+
+# METADATA
+# title: Knee that was got
+# description: its bounds, and what limits the service there
+knee_got(p) := sprintf(", knee %s/s (%s)", [range(p.knee), limit_words(p.knee)]) if {
+	lib.at(p, "knee") != null
+} else := ""
+
+# METADATA
+# title: Bounds of the knee in words
+# description: from below alone where nothing was too much for the service
+range(knee) := sprintf("%v–%v", [round(knee.lower), round(knee.upper)]) if {
+	knee.upper > 0
+} else := sprintf("≥ %v", [round(knee.lower)])
+
+# METADATA
+# title: Limit in a word
+# description: none where nothing was too much
+limit_words(knee) := knee.limit if {
+	knee.limit != ""
+} else := "not reached"

@@ -15,8 +15,8 @@ limited(name, value, changes) := fixtures.judged(
 test_fast_and_right_passes_with_its_figures if {
 	c := with_payload([])
 	c.verdict == "pass"
-	c.got == "p95 0.31 s (≤ 0.35), p99 0.42 s (≤ 0.5), success ≥ 99.25% of 2700"
-	c.want == "p95 < 2 s, p99 < 2 s, success ≥ 99% with 50 users"
+	c.got == "p95 0.31 s (≤ 0.35), p99 0.42 s (≤ 0.5), success ≥ 99.25% of 2700, knee 400–500/s (cpu)"
+	c.want == "p95 < 2 s, p99 < 2 s, success ≥ 99% with 50 users, knee ≥ 2 × what they ask for"
 }
 
 test_a_quantile_at_its_limit_fails if {
@@ -38,7 +38,7 @@ test_a_bound_at_its_limit_is_inconclusive if {
 		c := with_payload([[sprintf("closed/all/%s", [name]), 2]])
 		c.verdict == "inconclusive"
 		contains(c.why, "closed all: ")
-		c.next == "gate verify staging --check load (about 100 s)"
+		c.next == "gate verify staging --check load (about three minutes)"
 	}
 }
 
@@ -94,6 +94,8 @@ test_no_endpoint_is_inconclusive if {
 		["open/endpoints", []],
 		["closed/all", fixtures.figure("all", 0)],
 		["open/all", fixtures.figure("all", 0)],
+		["zero_think/endpoints", []],
+		["zero_think/all", fixtures.figure("all", 0)],
 	])
 	c.verdict == "inconclusive"
 	contains(c.why, "no endpoint was asked")
@@ -146,7 +148,8 @@ test_a_meter_at_its_limit_passes if limited("max_little_law_error", 0.5, [["litt
 test_absent_figures_are_errors if {
 	every path in [
 		"users",
-		"restarts",
+		"think_seconds",
+		"closed/rate",
 		"little_law",
 		"generator",
 		"generator/dropped",
@@ -197,4 +200,166 @@ test_a_meter_just_within_its_tolerance_is_believed if {
 test_what_is_missing_is_named if {
 	contains(fixtures.without("load", "load", "/payload/closed/all").why, "payload.closed.all is missing")
 	contains(fixtures.without("load", "load", "/payload/open/endpoints/0/p99").why, "open.endpoints[0].p99 is missing")
+}
+
+knee(lower, upper, changes) := object.union(
+	{
+		"lower": lower,
+		"upper": upper,
+		"limit": "cpu",
+		"because": "all were busy",
+		"restarts": 0,
+		"steps": [
+			{"rate": lower, "requests": 600, "state": "sustained"},
+			{"rate": upper, "requests": 700, "state": "saturated"},
+		],
+	},
+	changes,
+)
+
+unreached(lower, limit) := knee(lower, 0, {"limit": limit, "steps": [{"rate": lower, "requests": 600, "state": "sustained"}]})
+
+with_knee(k) := with_payload([["knee", k]])
+
+test_a_knee_at_twice_the_need_passes if {
+	c := with_knee(knee(100, 120, {}))
+	c.verdict == "pass"
+	endswith(c.got, ", knee 100–120/s (cpu)")
+}
+
+test_a_knee_that_is_only_sure_to_be_below_is_inconclusive if {
+	c := with_knee(knee(99.9, 120, {}))
+	c.verdict == "inconclusive"
+	contains(c.why, "the knee is only sure to be ≥ 99.9 requests/s, must be ≥ 100 (2 × what the users ask for)")
+}
+
+test_a_rate_at_twice_the_need_that_was_too_much_fails_and_names_the_limit if {
+	c := with_knee(knee(90, 100, {"limit": "locks", "because": "3 of 3 busy database connections waited for a lock"}))
+	c.verdict == "fail"
+	contains(c.why, "limited by locks, 3 of 3 busy")
+}
+
+test_a_slow_service_does_not_lower_the_need if {
+	c := with_payload([["closed/rate", 10], ["knee", knee(90, 100, {})]])
+	c.verdict == "fail"
+}
+
+test_a_greater_measured_rate_raises_the_need if {
+	with_payload([["closed/rate", 51], ["knee", knee(101, 120, {})]]).verdict == "inconclusive"
+	with_payload([["think_seconds", 0], ["closed/rate", 55], ["knee", knee(110, 120, {})]]).verdict == "pass"
+}
+
+test_a_raised_headroom_asks_for_more if {
+	limited("min_headroom", 8.1, []).verdict == "inconclusive"
+	limited("min_headroom", 10, []).verdict == "fail"
+	limited("min_headroom", 8, []).verdict == "pass"
+}
+
+test_a_generator_that_is_the_limit_shows_only_what_was_sustained if {
+	c := with_knee(unreached(90, "generator"))
+	c.verdict == "inconclusive"
+	contains(c.why, "must be ≥ 100 (2 × what the users ask for): limited by generator, all were busy")
+	enough := with_knee(unreached(100, "neighbours"))
+	enough.verdict == "pass"
+	endswith(enough.got, ", knee ≥ 100/s (neighbours)")
+}
+
+test_a_knee_that_was_not_reached_passes_with_what_was_sustained if {
+	c := with_knee(unreached(2000, ""))
+	c.verdict == "pass"
+	endswith(c.got, ", knee ≥ 2000/s (not reached)")
+}
+
+test_a_limit_that_nobody_could_name_warns if {
+	c := with_knee(knee(400, 500, {"limit": "unknown"}))
+	c.verdict == "warn"
+	contains(c.why, "what limits the service is not known")
+	with_knee(object.remove(knee(400, 500, {"limit": "unknown"}), ["because"])).verdict == "warn"
+}
+
+test_no_rate_sustained_is_no_pass if with_knee(knee(0, 60, {})).verdict == "fail"
+
+test_a_lower_bound_of_too_few_requests_is_inconclusive if {
+	few := knee(400, 500, {"steps": [{"rate": 400, "requests": 298, "state": "sustained"}, {"rate": 500, "requests": 900, "state": "saturated"}]})
+	with_knee(few).verdict == "inconclusive"
+	contains(with_knee(few).why, "the knee's lower bound was seen with 298 requests, at least 299")
+	with_knee(json.patch(few, [{"op": "add", "path": "/steps/0/requests", "value": 299}])).verdict == "pass"
+}
+
+test_no_step_at_all_is_inconclusive if with_knee({"lower": 0, "upper": 0, "limit": "", "restarts": 0, "steps": []}).verdict == "inconclusive"
+
+test_a_knee_beside_its_steps_is_an_error if {
+	with_knee(knee(400, 500, {"lower": 450})).verdict == "error"
+	with_knee(knee(400, 500, {"upper": 450})).verdict == "error"
+	with_knee(knee(400, 500, {"steps": []})).verdict == "error"
+	with_knee(knee(500, 400, {})).verdict == "error"
+	with_knee(knee(400, 500, {"limit": ""})).verdict == "error"
+	with_knee(knee(400, 500, {"limit": "generator"})).verdict == "error"
+	with_knee(knee(400, 500, {"limit": "moon"})).verdict == "error"
+	with_knee(unreached(400, "cpu")).verdict == "error"
+	with_knee(knee(400, 500, {"steps": [{"rate": 400, "requests": 0, "state": "sustained"}, {"rate": 500, "requests": 9, "state": "saturated"}]})).verdict == "error"
+}
+
+test_restarts_beyond_the_knee_warn if {
+	with_knee(knee(400, 500, {"restarts": 1})).verdict == "warn"
+	limited("max_knee_restarts", 1, [["knee/restarts", 1]]).verdict == "pass"
+	with_knee(object.remove(knee(400, 500, {}), ["restarts"])).verdict == "inconclusive"
+}
+
+test_absent_limits_are_inconclusive if {
+	every path, why in {
+		"knee": "the knee was not searched for",
+		"zero_think": "the users without think time were not measured",
+		"restarts": "nobody counted whether instances restarted",
+		"checkpoint": "nothing says whether a CHECKPOINT was forced",
+	} {
+		c := fixtures.without("load", "load", sprintf("/payload/%s", [path]))
+		c.verdict == "inconclusive"
+		contains(c.why, why)
+	}
+}
+
+test_absent_parts_of_them_are_errors if {
+	every path in [
+		"knee/lower",
+		"knee/upper",
+		"knee/limit",
+		"knee/steps",
+		"knee/steps/1/rate",
+		"zero_think/seconds",
+		"zero_think/endpoints",
+		"zero_think/endpoints/0/name",
+		"zero_think/all/p95_upper",
+		"checkpoint/forced",
+		"checkpoint/during",
+	] {
+		c := fixtures.without("load", "load", sprintf("/payload/%s", [path]))
+		c.verdict == "error"
+	}
+	with_payload([["restarts", "0"]]).verdict == "error"
+	with_payload([["knee/restarts", -1]]).verdict == "error"
+}
+
+test_users_without_think_time_are_judged_like_the_others if {
+	with_payload([["zero_think/all/p95", 2], ["zero_think/all/p99", 2]]).verdict == "fail"
+	with_payload([["zero_think/all/p95_upper", 2], ["zero_think/all/p99_upper", 2]]).verdict == "inconclusive"
+	with_payload([["zero_think/all/succeeded", 3900], ["zero_think/endpoints/0/succeeded", 1900]]).verdict == "fail"
+	with_payload([["zero_think/seconds", 0]]).verdict == "inconclusive"
+	with_payload([["zero_think/all/requests", 4001]]).verdict == "error"
+	with_payload([["zero_think/endpoints/0/name", "other"]]).verdict == "error"
+}
+
+test_a_stall_at_a_checkpoint_fails if {
+	c := with_payload([["checkpoint/during/p95", 2]])
+	c.verdict == "fail"
+	contains(c.why, "while a CHECKPOINT was forced p95 was 2 s, must be below 2")
+	with_payload([["checkpoint/during/p95", 1.9999]]).verdict == "pass"
+	with_payload([["checkpoint/during/requests", 0]]).verdict == "inconclusive"
+}
+
+test_a_checkpoint_that_could_not_be_forced_warns_and_says_why if {
+	c := with_payload([["checkpoint/forced", false], ["checkpoint/reason", "the user may not"]])
+	c.verdict == "warn"
+	contains(c.why, "no CHECKPOINT was forced: the user may not")
+	with_payload([["checkpoint/forced", false]]).verdict == "warn"
 }

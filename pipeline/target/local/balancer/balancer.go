@@ -42,6 +42,9 @@ type Options struct {
 	// Listener accepts plain TCP; the balancer speaks TLS on it and closes it.
 	Listener       net.Listener
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Protocols may be agreed on by ALPN beside those of HTTP; a connection of one
+	// ends with its handshake.
+	Protocols []string
 	// SyntheticKey is the secret of the requests that gate itself sends. Without
 	// one no request counts as synthetic.
 	SyntheticKey string

@@ -44,7 +44,7 @@ func (b *Balancer) prepareServer() {
 	protocols.SetHTTP2(true)
 	b.server = &http.Server{
 		Handler:           http.HandlerFunc(b.handle),
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: b.opt.GetCertificate},
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: b.opt.GetCertificate, NextProtos: b.opt.Protocols},
 		Protocols:         &protocols,
 		ReadHeaderTimeout: headTime,
 		IdleTimeout:       clientIdle,

@@ -58,15 +58,17 @@ type Options struct {
 // Cluster is an open database. Its methods may be called from several
 // goroutines.
 type Cluster struct {
-	dir      string
-	name     string
-	external bool
-	server   *url.URL // of an external server
-	settings map[string]string
-	log      io.Writer
-	runner   runner
-	bin      binaries
-	secrets  secrets
+	dir       string
+	name      string
+	external  bool
+	copied    bool     // a scratch copy: made by OpenCopy
+	recovered int64    // of a copy: its first own transaction
+	server    *url.URL // of an external server
+	settings  map[string]string
+	log       io.Writer
+	runner    runner
+	bin       binaries
+	secrets   secrets
 
 	op   sync.Mutex // held by the one call that changes something
 	held *os.File   // the lock

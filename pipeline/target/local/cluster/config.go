@@ -33,6 +33,7 @@ var defaults = map[string]string{
 	"log_min_messages":           "warning",
 	"log_timezone":               "UTC",
 	"max_connections":            "200",
+	"max_slot_wal_keep_size":     "2GB", // a slot that nobody reads must not fill the disk
 	"max_wal_size":               "1GB",
 	"min_wal_size":               "80MB",
 	"shared_buffers":             "128MB",
@@ -99,7 +100,11 @@ func (c *Cluster) writeConfig(port int) error {
 	if err == nil {
 		err = os.Chmod(dir, 0o711) // #nosec G302
 	}
-	for name, text := range map[string]string{"postgresql.conf": b.String(), "pg_hba.conf": hba, "pg_ident.conf": ""} {
+	access := hba
+	if c.copied {
+		access = c.copyHBA()
+	}
+	for name, text := range map[string]string{"postgresql.conf": b.String(), "pg_hba.conf": access, "pg_ident.conf": ""} {
 		if err == nil {
 			err = writeDurably(filepath.Join(dir, name), []byte(text), 0o644)
 		}
@@ -114,7 +119,7 @@ const maxSocket = 103
 // be too long; then gate uses TCP like the app.
 func (c *Cluster) socketDir(port int) string {
 	dir := c.path("run")
-	if len(dir)+len("/.s.PGSQL.")+len(strconv.Itoa(port)) > maxSocket {
+	if c.copied || len(dir)+len("/.s.PGSQL.")+len(strconv.Itoa(port)) > maxSocket {
 		return ""
 	}
 	return dir

@@ -216,3 +216,15 @@ func (c *Cluster) Empty(ctx context.Context) (bool, error) {
 	}
 	return empty, nil
 }
+
+// Bytes is the size of the database.
+func (c *Cluster) Bytes(ctx context.Context) (int64, error) {
+	conn, err := c.connect(ctx, c.AdminURL())
+	if err != nil {
+		return 0, c.explain(err, "ask for the size")
+	}
+	defer hangUp(conn)
+	var n int64
+	err = conn.QueryRow(ctx, "SELECT pg_catalog.pg_database_size(current_database())").Scan(&n)
+	return n, c.explain(err, "ask for the size")
+}

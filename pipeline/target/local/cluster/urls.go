@@ -70,3 +70,20 @@ func without(query url.Values, names ...string) string {
 
 func (c *Cluster) appRole() string      { return c.name + "_app" }
 func (c *Cluster) migratorRole() string { return c.name + "_migrator" }
+
+// Passwords are those that this package has made, and the given one, by what
+// they are for. They are secrets.
+func (c *Cluster) Passwords() map[string]string {
+	out := map[string]string{"database app": c.secrets.App, "database migrator": c.secrets.Migrator}
+	if c.external {
+		if password, ok := c.server.User.Password(); ok {
+			out["database given"] = password
+		}
+		if password := c.server.Query().Get("password"); password != "" {
+			out["database given"] = password
+		}
+	} else {
+		out["database admin"] = c.secrets.Admin
+	}
+	return out
+}

@@ -97,7 +97,7 @@ func playApp() {
 		if os.Getenv("APP_FORK") == "setsid" {
 			child.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // known by its token alone
 		} else {
-			child.Env = append(child.Env, tokenName+"=") // known by its group alone
+			child.Env = append(child.Env, TokenName+"=") // known by its group alone
 		}
 		if err := child.Start(); err != nil {
 			fmt.Println(err)

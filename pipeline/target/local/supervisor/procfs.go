@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tokenName is the variable by which a process is known as an instance, or as
+// TokenName is the variable by which a process is known as an instance, or as
 // started by one.
-const tokenName = "GATE_INSTANCE_TOKEN"
+const TokenName = "GATE_INSTANCE_TOKEN"
 
 type stat struct {
 	dead  bool            // ended, not yet reaped
@@ -67,7 +67,7 @@ func readToken(pid int) string {
 		return ""
 	}
 	for v := range bytes.SplitSeq(b, []byte{0}) {
-		if t, ok := bytes.CutPrefix(v, []byte(tokenName+"=")); ok {
+		if t, ok := bytes.CutPrefix(v, []byte(TokenName+"=")); ok {
 			return string(t)
 		}
 	}
@@ -142,4 +142,26 @@ func killProcess(pid int, doomed func(token string) bool) (bool, error) {
 		}
 	}
 	return true, fmt.Errorf("process %d, left over from an instance, did not end 5s after SIGKILL: see what it waits for in /proc/%d/stack", pid, pid)
+}
+
+// CPUTime is how long the process has run on the processor, in user and in
+// system mode.
+func CPUTime(pid int) (time.Duration, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, fmt.Errorf("processor time of process %d: %w", pid, err)
+	}
+	_, rest, _ := cutLast(string(b), ")")
+	f := strings.Fields(rest)
+	if len(f) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat has %d fields after the name, not 13 or more", pid, len(f))
+	}
+	user, err1 := strconv.ParseInt(f[11], 10, 64)
+	system, err2 := strconv.ParseInt(f[12], 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return 0, fmt.Errorf("/proc/%d/stat: processor time: %w", pid, err)
+	}
+	// The kernel counts in hundredths of a second for programs, on every machine
+	// that Go runs on.
+	return time.Duration(user+system) * 10 * time.Millisecond, nil
 }

@@ -191,8 +191,8 @@ func (s *Supervisor) spawn(in *instance, early bool) (*reservation, error) {
 	if early {
 		port.release()
 	}
-	env := slices.DeleteFunc(slices.Clone(spec.Env), func(v string) bool { return strings.HasPrefix(v, tokenName+"=") })
-	p, err := startProcess(spec, append(env, tokenName+"="+token), log)
+	env := slices.DeleteFunc(slices.Clone(spec.Env), func(v string) bool { return strings.HasPrefix(v, TokenName+"=") })
+	p, err := startProcess(spec, append(env, TokenName+"="+token), log)
 	if err != nil {
 		return nil, s.startError(in, "could not be started: "+err.Error(), err)
 	}

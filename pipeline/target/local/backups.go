@@ -1,0 +1,87 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/target"
+	"github.com/smartcloudops/gate/pipeline/target/local/backup"
+)
+
+// backups are what the daemon has to do with them.
+type backups struct {
+	keeper *backup.Keeper
+	why    string // there is no keeper
+
+	mu     sync.Mutex
+	copies map[string]*copied
+}
+
+// openBackups begins to keep backups, where the database can be backed up. Why
+// it can't be is for the status: the environment serves all the same.
+func (d *Daemon) openBackups(ctx context.Context, e *environments.Environment) error {
+	d.backups.copies = map[string]*copied{}
+	o := backup.Options{
+		DB: d.db, Dir: e.Backup.Dir, Scratch: d.paths.dir("copies"), Every: e.Backup.Interval(), Keep: e.Backup.Count(),
+		MaxAge: e.Backup.For.D(), Log: d.opt.Log, Now: d.opt.Now,
+	}
+	if o.Dir == "" {
+		o.Dir = d.paths.dir("backup")
+	}
+	k, err := backup.Open(ctx, o)
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		d.backups.why = err.Error()
+		if !errors.Is(err, backup.ErrNotKept) {
+			d.opt.Log.Error("backup", "error", err)
+		}
+		return nil
+	}
+	d.backups.keeper = k
+	return nil
+}
+
+func (d *Daemon) keepBackups(ctx context.Context) error {
+	if d.backups.keeper != nil {
+		d.backups.keeper.Run(ctx)
+	}
+	return nil
+}
+
+func (d *Daemon) closeBackups() {
+	if d.backups.keeper == nil {
+		return
+	}
+	if err := d.backups.keeper.Close(); err != nil {
+		d.opt.Log.Warn("backup", "error", err)
+	}
+}
+
+// dropBackups lets the server go without its archive.
+func (d *Daemon) dropBackups(ctx context.Context) error {
+	if d.backups.keeper == nil {
+		return nil
+	}
+	if err := d.backups.keeper.Drop(ctx); err != nil {
+		// The database is to be stopped all the same; a slot keeps what it needs.
+		d.opt.Log.Warn("backup", "error", err)
+	}
+	return nil
+}
+
+func (d *Daemon) backupFacts() checks.BackupFacts {
+	if d.backups.keeper == nil {
+		return checks.BackupFacts{Why: d.backups.why}
+	}
+	return d.backups.keeper.Facts()
+}
+
+func (d *Daemon) backupStatus() *target.BackupStatus {
+	f := d.backupFacts()
+	return &target.BackupStatus{Kept: f.Kept, Why: f.Why, Base: f.BaseTime, Bases: f.Bases, Streaming: f.Streaming, Problem: f.Problem}
+}

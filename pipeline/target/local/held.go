@@ -1,0 +1,143 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/target/local/supervisor"
+)
+
+// heldSecrets reads the declared secrets anew, and adds the passwords of the
+// database. They leave the daemon by its own socket alone, so that whoever
+// searches for them can.
+func (d *Daemon) heldSecrets(ctx context.Context) (checks.HeldSecrets, error) {
+	s := d.snapshot()
+	if s.Stable.Revision == nil {
+		return checks.HeldSecrets{}, errors.New("nothing serves yet that could hold any")
+	}
+	e := s.Stable.Revision.Environment
+	rt, _, err := d.runtime(*s.Stable.Revision)
+	if err != nil {
+		return checks.HeldSecrets{}, err
+	}
+	out := checks.HeldSecrets{States: []checks.SecretState{}, Marks: []string{supervisor.TokenName}}
+	own := unplaced(e, rt)
+	for _, name := range slices.Sorted(maps.Keys(e.Secrets)) {
+		ref := e.Secrets[name]
+		state := checks.SecretState{Name: name, Source: ref.Source(), Resolved: true}
+		v, err := d.vault.Read(ctx, name, ref)
+		if err != nil {
+			state.Resolved, state.Problem = false, err.Error()
+			// What it was until now may still stand somewhere.
+			if v, err = d.vault.Value(ctx, name, ref); err != nil {
+				out.States = append(out.States, state)
+				continue
+			}
+		}
+		if at := v.Changed(); !at.IsZero() {
+			age := max(0, d.opt.Now().Sub(at).Seconds())
+			state.AgeSeconds = &age
+		}
+		out.States = append(out.States, state)
+		known := checks.KnownSecret{Name: name, Value: v.Reveal(), Instances: holding(rt.Serve.Env, "${"+environments.SecretValue+name+"}")}
+		if slices.Contains(own, name) {
+			known.Instances = append(known.Instances, name)
+		}
+		if ref.Env != "" {
+			known.Daemon = []string{ref.Env}
+		}
+		out.Known = append(out.Known, known)
+	}
+	database := append(holding(rt.Serve.Env, "${DATABASE_URL}"), holding(e.Config, "${DATABASE_URL}")...)
+	for name, password := range d.database().Passwords() {
+		known := checks.KnownSecret{Name: name, Value: password}
+		switch {
+		case password == "":
+			continue
+		case name == "database app":
+			known.Instances = database
+		case name == "database given" && e.Database.URLEnv != "":
+			known.Daemon = []string{e.Database.URLEnv}
+		}
+		out.Known = append(out.Known, known)
+	}
+	slices.SortFunc(out.Known, func(a, b checks.KnownSecret) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// holding are the variables whose declaration holds the placeholder.
+func holding(env map[string]string, placeholder string) []string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		if strings.Contains(env[k], placeholder) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// Secrets implements checks.SecretHolder.
+func (c *Client) Secrets(ctx context.Context) (checks.HeldSecrets, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	var held checks.HeldSecrets
+	err := c.call(ctx, http.MethodGet, pathSecrets, nil, &held)
+	return held, err
+}
+
+// Logs hands over every log of the environment, as checks.Writings does:
+// instances', the load balancer's, the database's and the daemon's.
+func (c *Client) Logs(_ context.Context, each func(kind, name string, text io.Reader) error) error {
+	files := []string{c.paths.DaemonLog()}
+	for _, dir := range []string{c.paths.Logs(), c.paths.dir("postgres")} {
+		err := filepath.WalkDir(dir, func(file string, entry fs.DirEntry, err error) error {
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				return nil
+			case err != nil:
+				return err
+			case entry.IsDir() && file == c.paths.dir("postgres", "data"):
+				return filepath.SkipDir
+			case entry.Type().IsRegular() && strings.Contains(entry.Name(), "log"):
+				files = append(files, file)
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("logs: %w", err)
+		}
+	}
+	for _, file := range files {
+		f, err := os.Open(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // rotated meanwhile, or the daemon writes elsewhere
+		} else if err != nil {
+			return fmt.Errorf("logs: %w", err)
+		}
+		rel, err := filepath.Rel(c.paths.dir(), file)
+		if err == nil {
+			kind := "logs"
+			if strings.HasPrefix(file, c.paths.AccessLog()) {
+				kind = "requests"
+			}
+			err = each(kind, filepath.ToSlash(rel), f)
+		}
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

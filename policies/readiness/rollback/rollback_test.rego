@@ -1,0 +1,80 @@
+package gate.readiness.rollback_test
+
+import data.gate.fixtures
+
+with_payload(changes) := fixtures.payload("rollback", "rollback", changes)
+
+limited(name, value, changes) := fixtures.judged(
+	json.patch(
+		fixtures.spoiled("rollback", "rollback", [{"op": "add", "path": sprintf("/payload/%s", [c[0]]), "value": c[1]} | some c in changes]),
+		[{"op": "add", "path": sprintf("/thresholds/rollback/%s", [name]), "value": value}],
+	),
+	"rollback",
+)
+
+test_back_and_forth_with_nothing_failed_passes_and_says_what_was_rehearsed if {
+	c := with_payload([])
+	c.verdict == "pass"
+	c.got == "0 of 1000 requests failed; back in 1.25 s, forth in 0.002 s"
+	c.why == "the previous release on the schema of the release"
+}
+
+test_one_failed_request_fails_with_its_cause if {
+	c := with_payload([["failed", 1], ["failed_there", 1], ["failures", {"status 500": 1}]])
+	c.verdict == "fail"
+	contains(c.why, "1 of 1000 requests failed, at most 0 may; 1 of them while the earlier release had the traffic (status 500: 1)")
+	with_payload([["failed", 1]]).verdict == "fail"
+}
+
+test_a_failed_request_at_a_raised_limit_passes if limited("max_failed", 1, [["failed", 1]]).verdict == "pass"
+
+test_an_earlier_release_that_does_not_come_up_fails if {
+	c := with_payload([["reached", false], ["problem", "column x does not exist"]])
+	c.verdict == "fail"
+	contains(c.why, "the earlier release did not come up: column x does not exist")
+	with_payload([["reached", false]]).verdict == "fail"
+}
+
+test_the_time_counts if {
+	with_payload([["back_seconds", 60]]).verdict == "pass"
+	with_payload([["back_seconds", 60.1]]).verdict == "fail"
+	with_payload([["back_seconds", 0]]).verdict == "inconclusive"
+}
+
+test_exactly_enough_passes if with_payload([["requests", 300], ["by_previous", 10], ["by_release", 10]]).verdict == "pass"
+
+test_too_little_is_inconclusive if {
+	every change in [["requests", 299], ["by_previous", 9], ["by_release", 9], ["per_instance", {"1": 1000, "2": 0}], ["generator/dropped", 1]] {
+		c := with_payload([change])
+		c.verdict == "inconclusive"
+		c.next == "gate verify staging --check rollback"
+	}
+}
+
+test_missing_and_doubled_writes_fail if {
+	with_payload([["writes/missing", 1]]).verdict == "fail"
+	with_payload([["writes/doubled", 1]]).verdict == "fail"
+	limited("max_missing", 1, [["writes/missing", 1]]).verdict == "pass"
+	limited("max_doubled", 1, [["writes/doubled", 1]]).verdict == "pass"
+}
+
+test_the_first_release_goes_to_itself if {
+	with_payload([["first", true], ["from", fixtures.release]]).verdict == "pass"
+	with_payload([["from", fixtures.release]]).verdict == "error"
+	with_payload([["first", true]]).verdict == "error"
+}
+
+test_a_rollback_from_another_release_is_an_error if with_payload([["to", "sha256:dddd"]]).verdict == "error"
+
+test_more_failures_than_requests_are_never_a_pass if limited("max_failed", 2000, [["failed", 1001]]).verdict == "error"
+
+test_absent_figures_are_errors if {
+	every path in ["from", "to", "first", "reached", "requests", "failed", "failed_there", "by_previous", "by_release", "back_seconds", "forth_seconds", "schema", "per_instance", "writes/missing", "writes/doubled", "generator", "generator/dropped"] {
+		fixtures.without("rollback", "rollback", sprintf("/payload/%s", [path])).verdict == "error"
+	}
+}
+
+test_mistyped_figures_are_errors if {
+	with_payload([["reached", "true"]]).verdict == "error"
+	with_payload([["back_seconds", "1"]]).verdict == "error"
+}
