@@ -14,10 +14,10 @@ import data.gate.readiness.change
 import data.gate.readiness.config
 import data.gate.readiness.load
 import data.gate.readiness.migration
+import data.gate.readiness.network
 import data.gate.readiness.restart
 import data.gate.readiness.rollback
 import data.gate.readiness.scaling
-import data.gate.readiness.network
 import data.gate.readiness.scan
 import data.gate.readiness.secrets
 import data.gate.readiness.source
