@@ -80,16 +80,19 @@ func ends(t testing.TB, in Input, id string) (verdict Verdict, why string) {
 	return Error, ""
 }
 
-// numbers puts value in place of every number of a payload.
+// numbers puts value in place of every number of a payload; one without a number
+// stays as it is.
 func numbers(payload json.RawMessage, value string) json.RawMessage {
 	v, err := decode(payload)
 	if err != nil {
 		panic(err)
 	}
+	found := false
 	var walk func(any) any
 	walk = func(v any) any {
 		switch x := v.(type) {
 		case json.Number:
+			found = true
 			return json.RawMessage(value)
 		case map[string]any:
 			for k := range x {
@@ -103,6 +106,9 @@ func numbers(payload json.RawMessage, value string) json.RawMessage {
 		return v
 	}
 	text, err := json.Marshal(walk(v))
+	if !found {
+		return payload
+	}
 	if err != nil {
 		return json.RawMessage(value) // JSON can't say it: nor can anybody else
 	}

