@@ -60,6 +60,7 @@ type Input struct {
 	TreeDigest   string // of the whole export
 	Root         string // environments/, relative to Source
 	Tools        string // folder for tools that a check installs
+	Proposal     bool   // it is measured for a change alone, and never promotes: a check may stop once its answer is clear
 	Machine      string // class of the machine that measures; empty: this one's
 
 	// Pending are the migrations that the release has and Previous has not; nil

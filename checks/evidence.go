@@ -118,6 +118,7 @@ type LoadPayload struct {
 	ZeroThink    *LoadPhase      `json:"zero_think,omitempty"` // the users without think time; absent: not measured
 	Knee         *LoadKnee       `json:"knee,omitempty"`       // absent: not searched for
 	Checkpoint   *LoadCheckpoint `json:"checkpoint,omitempty"` // in the open model; absent: not tried
+	Early        *LoadEarly      `json:"early,omitempty"`      // it might stop before its time; absent: it might not
 	Restarts     *int            `json:"restarts,omitempty"`   // of instances in the phases above; absent: nobody counted
 	LittleLaw    float64         `json:"little_law"`           // closed throughput × (response + think) ÷ users; 1 when the meter is sound
 	Generator    GeneratorFacts  `json:"generator"`

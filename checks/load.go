@@ -64,6 +64,9 @@ func loadParameters(in Input) map[string]string {
 	if in.Declarations != nil && in.Declarations.App != nil {
 		p["load"] = environments.Digest(in.Declarations.App.Load)
 	}
+	if in.Proposal {
+		p["stop"] = "early"
+	}
 	if in.Environment != nil {
 		p["instances"] = loadInstances(in.Environment)
 		p["endpoints"] = loadAudience(in.Environment)
@@ -129,6 +132,7 @@ func loadMeasure(ctx context.Context, in Input) (Measurement, error) {
 		Scenario: scenario,
 		Seed:     loadSeed(in.Release),
 		Progress: in.Progress,
+		Early:    in.Proposal,
 	}
 	if loadAudience(in.Environment) == "safe" {
 		opt.Scenario.Step, opt.Scenario.Knee = 0, 0

@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// checkpointEarly is when a phase that may stop early has its CHECKPOINT.
+const checkpointEarly = 3 * time.Second
+
 // checkpointAfter is how long after a CHECKPOINT what it stirred up still
 // counts as its doing.
 const checkpointAfter = time.Second
@@ -44,6 +47,9 @@ func (g *loadGenerator) checkpoint(ctx context.Context, whole time.Duration) fun
 	}
 	start := time.Now()
 	at := whole / 2
+	if g.opt.Early {
+		at = min(at, checkpointEarly) // who may stop early has no middle that is known
+	}
 	c := &LoadCheckpoint{At: at.Seconds()}
 	done := make(chan struct{})
 	go func() {

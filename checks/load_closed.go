@@ -24,6 +24,8 @@ type loadClosedResult struct {
 	cpu          float64
 	dropped      int64
 	thinkUnsound string // the drawn think times were not what was declared
+	lasted       time.Duration
+	stopped      bool // before its time
 }
 
 // loadUser is one user of the closed model, and what became of it.
@@ -48,7 +50,8 @@ type loadWork struct {
 	users        int
 	think        time.Duration
 	warmup, kept time.Duration
-	stream       uint64 // of random numbers
+	stream       uint64     // of random numbers
+	watch        *loadWatch // that may end it early; nil: none
 }
 
 // closed runs the closed model with these clients and, where there are too few,
@@ -71,16 +74,22 @@ func (g *loadGenerator) closed(ctx context.Context, s loadWork, clients []*loadC
 			random: rand.New(rand.NewPCG(g.opt.Seed, s.stream<<32+uint64(i)+1)),
 		}
 		users[i] = u
-		wg.Go(func() { g.work(ctx, u, start, from, to) })
+		wg.Go(func() { g.work(ctx, u, start, from, to, s.watch) })
 	}
-	cpu := loadShare(ctx, from, to)
+	following, unfollow := context.WithCancel(ctx)
+	wg.Go(func() { s.watch.follow(following) })
+	cpu := loadShare(ctx, from, to, s.watch.done())
+	r := loadClosedResult{lag: loadHistogram(), cpu: cpu, lasted: s.kept}
+	if s.watch.over() && s.watch.at.Before(to) {
+		r.lasted, r.stopped = s.watch.at.Sub(from), true
+	}
+	unfollow()
 	wg.Wait()
 	stop()
 	if err := ctx.Err(); err != nil {
 		return loadClosedResult{}, clients, err
 	}
 
-	r := loadClosedResult{lag: loadHistogram(), cpu: cpu}
 	var accounted, thought float64
 	var thinks int
 	for _, u := range users {
@@ -93,13 +102,13 @@ func (g *loadGenerator) closed(ctx context.Context, s loadWork, clients []*loadC
 			loadRecord(r.lag, l)
 		}
 	}
-	r.rate = float64(len(r.samples)) / s.kept.Seconds()
+	r.rate = float64(len(r.samples)) / r.lasted.Seconds()
 	if r.rate == 0 {
 		// Every user waited for one and the same answer all the while: that is the
 		// rate of a service that never answers.
 		r.rate = float64(s.users) / (s.think + loadTimeout).Seconds()
 	}
-	r.law = accounted / (s.kept.Seconds() * float64(s.users))
+	r.law = accounted / (r.lasted.Seconds() * float64(s.users))
 	r.thinkUnsound = loadThinkUnsound(s.think.Seconds(), thought, thinks)
 	return r, clients, nil
 }
@@ -119,8 +128,9 @@ func loadThinkUnsound(mean, sum float64, n int) string {
 }
 
 // work is a user's day: think, ask, wait for the answer, and again. It ends
-// when the next request would start after to, or with ctx.
-func (g *loadGenerator) work(ctx context.Context, u *loadUser, start, from, to time.Time) {
+// when the next request would start after to, or when watch has seen enough, or
+// with ctx.
+func (g *loadGenerator) work(ctx context.Context, u *loadUser, start, from, to time.Time, watch *loadWatch) {
 	timer := loadTimer()
 	defer timer.Stop()
 	mean := u.think
@@ -146,13 +156,23 @@ func (g *loadGenerator) work(ctx context.Context, u *loadUser, start, from, to t
 			u.account(began, wake, from, to, explained)
 			return
 		}
-		if loadSleep(ctx, timer, wake) != nil {
+		stopped, err := loadSleepUnless(ctx, timer, wake, watch.done())
+		if err != nil {
+			return
+		}
+		if stopped || watch.over() {
+			u.account(began, wake, from, watch.at, explained)
 			return
 		}
 		now := time.Now()
 		u.account(began, now, from, to, explained)
 
 		endpoint := g.plan.choose(u.random)
+		kept := !now.Before(from)
+		number := 0
+		if kept {
+			number = watch.begin(now)
+		}
 		answer := g.plan.send(ctx, u.client, endpoint, u.number, now.Add(loadTimeout))
 		if ctx.Err() != nil {
 			return
@@ -162,7 +182,6 @@ func (g *loadGenerator) work(ctx context.Context, u *loadUser, start, from, to t
 		if f := g.opt.fault.latency; f != nil {
 			explained = f(explained)
 		}
-		kept := !now.Before(from)
 		if kept {
 			u.lags = append(u.lags, now.Sub(due))
 		}
@@ -179,6 +198,7 @@ func (g *loadGenerator) work(ctx context.Context, u *loadUser, start, from, to t
 		}
 		sample := g.sample(endpoint, now.Sub(from), explained, answer)
 		if kept {
+			watch.end(number, sample)
 			u.samples = append(u.samples, sample)
 		}
 	}

@@ -141,6 +141,9 @@ func (g *loadGenerator) knee(ctx context.Context, need, guess float64, clients [
 		}
 		steps = append(steps, s)
 		g.note("load: knee, step %d: %.0f/s %s", len(steps), rate, s.State)
+		if g.opt.Early && s.State == stepSustained && rate >= kneeStart*need {
+			break // it is where it has to be
+		}
 	}
 	k := loadKneeOf(steps)
 	k.Restarts, err = g.restartsSince(ctx, before)

@@ -60,16 +60,16 @@ func (m loadMeter) share() float64 {
 	return used / wall
 }
 
-// loadShare waits for a stretch of time to pass and returns the share used in
-// it.
-func loadShare(ctx context.Context, from, to time.Time) float64 {
+// loadShare waits for a stretch of time to pass, or for stop, and returns the
+// share used in it.
+func loadShare(ctx context.Context, from, to time.Time, stop <-chan struct{}) float64 {
 	timer := loadTimer()
 	defer timer.Stop()
 	if loadSleep(ctx, timer, from) != nil {
 		return 1
 	}
 	m := startLoadMeter()
-	if loadSleep(ctx, timer, to) != nil {
+	if _, err := loadSleepUnless(ctx, timer, to, stop); err != nil {
 		return 1
 	}
 	return m.share()
@@ -109,16 +109,25 @@ func loadTimer() *time.Timer {
 
 // loadSleep waits until t or until ctx ends.
 func loadSleep(ctx context.Context, timer *time.Timer, t time.Time) error {
+	_, err := loadSleepUnless(ctx, timer, t, nil)
+	return err
+}
+
+// loadSleepUnless likewise, or until stop, which may be nil: then it says so.
+func loadSleepUnless(ctx context.Context, timer *time.Timer, t time.Time, stop <-chan struct{}) (stopped bool, err error) {
 	d := time.Until(t)
 	if d <= 0 {
-		return ctx.Err()
+		return false, ctx.Err()
 	}
 	timer.Reset(d)
 	select {
 	case <-ctx.Done():
 		timer.Stop()
-		return ctx.Err()
+		return false, ctx.Err()
+	case <-stop:
+		timer.Stop()
+		return true, nil
 	case <-timer.C:
-		return nil
+		return false, nil
 	}
 }

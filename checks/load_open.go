@@ -19,6 +19,7 @@ type loadOpenResult struct {
 	dropped int64
 	lasted  time.Duration // until the last request was due
 	gaveUp  bool          // it was ended early: too much was in flight
+	stopped bool          // likewise: enough was seen
 }
 
 // loadCrowd is the open model at work: clients that come and go, and what they
@@ -52,6 +53,7 @@ type loadArrivals struct {
 	// patience ends the phase early once so long's arrivals are in flight; 0:
 	// nothing does.
 	patience time.Duration
+	watch    *loadWatch // that may end it early; nil: none
 }
 
 // open runs the open model. Nothing bounds the requests in flight but their
@@ -69,8 +71,16 @@ func (g *loadGenerator) open(ctx context.Context, a loadArrivals, clients []*loa
 	start := time.Now()
 	timer := loadTimer()
 	defer timer.Stop()
+	following, unfollow := context.WithCancel(ctx)
+	defer unfollow()
+	wg.Go(func() { a.watch.follow(following) })
 	for i, d := range due {
-		if loadSleep(ctx, timer, start.Add(d)) != nil {
+		stopped, err := loadSleepUnless(ctx, timer, start.Add(d), a.watch.done())
+		if err != nil {
+			break
+		}
+		if stopped || a.watch.over() {
+			crowd.result.lasted, crowd.result.stopped = a.watch.at.Sub(start), true
 			break
 		}
 		if a.patience > 0 && float64(crowd.waiting()) > a.rate*a.patience.Seconds()+1 {
@@ -78,9 +88,15 @@ func (g *loadGenerator) open(ctx context.Context, a loadArrivals, clients []*loa
 			break
 		}
 		endpoint := g.plan.choose(random)
-		wg.Go(func() { g.arrive(ctx, crowd, start, d, endpoint, i%g.opt.Scenario.Users) })
+		number := a.watch.begin(start.Add(d))
+		wg.Go(func() {
+			if s, ok := g.arrive(ctx, crowd, start, d, endpoint, i%g.opt.Scenario.Users); ok {
+				a.watch.end(number, s)
+			}
+		})
 	}
-	if !crowd.result.gaveUp {
+	unfollow()
+	if !crowd.result.gaveUp && !crowd.result.stopped {
 		_ = loadSleep(ctx, timer, start.Add(a.whole)) // ctx's end is returned below
 	}
 	cpu := meter.share()
@@ -93,8 +109,9 @@ func (g *loadGenerator) open(ctx context.Context, a loadArrivals, clients []*loa
 	return crowd.result, crowd.idle, ctx.Err()
 }
 
-// arrive is one request of the open model, due at a time since start.
-func (g *loadGenerator) arrive(ctx context.Context, crowd *loadCrowd, start time.Time, at time.Duration, endpoint, user int) {
+// arrive is one request of the open model, due at a time since start, and false
+// where there was none.
+func (g *loadGenerator) arrive(ctx context.Context, crowd *loadCrowd, start time.Time, at time.Duration, endpoint, user int) (loadSample, bool) {
 	if f := g.opt.fault.start; f != nil {
 		f()
 	}
@@ -111,7 +128,7 @@ func (g *loadGenerator) arrive(ctx context.Context, crowd *loadCrowd, start time
 	crowd.inFlight--
 	loadRecord(crowd.result.lag, lag)
 	if ctx.Err() != nil {
-		return
+		return loadSample{}, false
 	}
 	if answer.dropped && float64(waiting) > crowd.rate*LoadLimit.Seconds() {
 		// This machine's means ran out because the service owes more answers than
@@ -122,9 +139,11 @@ func (g *loadGenerator) arrive(ctx context.Context, crowd *loadCrowd, start time
 	}
 	if answer.dropped {
 		crowd.result.dropped++
-		return
+		return loadSample{}, false
 	}
-	crowd.result.samples = append(crowd.result.samples, g.sample(endpoint, at, latency, answer))
+	s := g.sample(endpoint, at, latency, answer)
+	crowd.result.samples = append(crowd.result.samples, s)
+	return s, true
 }
 
 // waiting is how many requests have no answer yet.

@@ -50,6 +50,9 @@ func loadPool(payloads [][]byte) ([]byte, error) {
 		if sum.Knee != nil {
 			sum.Knee = sum.Knee.add(p.Knee)
 		}
+		if sum.Early, err = loadAddEarly(sum.Early, p.Early); err != nil {
+			return nil, fmt.Errorf("pool load: run %d: %w", i+1, err)
+		}
 		sum.Checkpoint = sum.Checkpoint.worse(p.Checkpoint)
 		sum.Restarts = loadAddRestarts(sum.Restarts, p.Restarts)
 		if math.Abs(p.LittleLaw-1) > math.Abs(sum.LittleLaw-1) {
@@ -81,6 +84,13 @@ func loadAddRestarts(a, b *int) *int {
 		return b
 	}
 	return nil
+}
+
+func loadAddEarly(a, b *LoadEarly) (*LoadEarly, error) {
+	if (a == nil) != (b == nil) {
+		return nil, errors.New("not all runs might stop early: they don't measure the same thing")
+	}
+	return a.worse(b), nil
 }
 
 func loadAddPhases(a, b *LoadPhase) (*LoadPhase, error) {

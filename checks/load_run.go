@@ -39,6 +39,7 @@ type LoadOptions struct {
 	Progress func(note string)                  // about once a second; may be nil
 
 	Gauges     func(context.Context) (Gauges, error) // what the environment uses; nil: nobody can look
+	Early      bool                                  // closed and open model may stop once their answer is clear
 	Checkpoint func(context.Context) error           // forced in the middle of the open model; nil: none is
 
 	fault loadFault
@@ -115,7 +116,15 @@ func RunLoad(ctx context.Context, opt LoadOptions) (LoadPayload, Status, string,
 		return LoadPayload{}, "", "", err
 	}
 	s := opt.Scenario
-	closed, clients, err := g.closed(ctx, loadWork{name: "closed", users: s.Users, think: s.Think.D(), warmup: s.Warmup.D(), kept: s.Closed.D()}, nil)
+	var early *LoadEarly
+	var watches [2]*loadWatch
+	if opt.Early {
+		early = &LoadEarly{Bad: earlyBad, Risk: earlyRisk, Guarantee: earlyGuarantee}
+		watches = [2]*loadWatch{newLoadWatch(), newLoadWatch()}
+	}
+	closed, clients, err := g.closed(ctx, loadWork{
+		name: "closed", users: s.Users, think: s.Think.D(), warmup: s.Warmup.D(), kept: s.Closed.D(), watch: watches[0],
+	}, nil)
 	// The users' connections serve the other phases too: a crowd that has been at
 	// work does not shake hands all at once.
 	defer func() {
@@ -130,7 +139,7 @@ func RunLoad(ctx context.Context, opt LoadOptions) (LoadPayload, Status, string,
 	var checkpoint *LoadCheckpoint
 	if s.Open > 0 {
 		stirred := g.checkpoint(ctx, s.Open.D())
-		open, clients, err = g.open(ctx, loadArrivals{name: "open", rate: closed.rate, whole: s.Open.D()}, clients, nil)
+		open, clients, err = g.open(ctx, loadArrivals{name: "open", rate: closed.rate, whole: s.Open.D(), watch: watches[1]}, clients, nil)
 		checkpoint = stirred(open.samples)
 		if err != nil {
 			return LoadPayload{}, "", "", err
@@ -160,10 +169,14 @@ func RunLoad(ctx context.Context, opt LoadOptions) (LoadPayload, Status, string,
 		Users:        opt.Scenario.Users,
 		ThinkSeconds: opt.Scenario.Think.D().Seconds(),
 		Restarts:     restarts,
+		Early:        early,
 		Knee:         knee,
 		Checkpoint:   checkpoint,
 		LittleLaw:    closed.law,
 		Synthetic:    true,
+	}
+	if early != nil {
+		early.Closed, early.Open = watches[0].result(closed.stopped), watches[1].result(open.stopped)
 	}
 	lag := loadHistogram()
 	lag.Merge(closed.lag)
@@ -177,10 +190,10 @@ func RunLoad(ctx context.Context, opt LoadOptions) (LoadPayload, Status, string,
 		P99LagSeconds: loadSeconds(lag.ValueAtQuantile(99)),
 	}
 	names := g.plan.names()
-	if payload.Closed, err = loadFigures(names, closed.samples, opt.Scenario.Closed.D()); err != nil {
+	if payload.Closed, err = loadFigures(names, closed.samples, closed.lasted); err != nil {
 		return LoadPayload{}, "", "", err
 	}
-	if payload.Open, err = loadFigures(names, open.samples, opt.Scenario.Open.D()); err != nil {
+	if payload.Open, err = loadFigures(names, open.samples, open.lasted); err != nil {
 		return LoadPayload{}, "", "", err
 	}
 	if opt.Scenario.Step > 0 {

@@ -117,6 +117,52 @@ func TestEvidenceOfAChangeSaysSoWhateverItClaims(t *testing.T) {
 	}
 }
 
+func TestWhatStoppedEarlyIsTakenForAChangeAlone(t *testing.T) {
+	t.Parallel()
+	stops := func(a claim.Asked) claim.Asked {
+		a.Checks = known()
+		tree := a.Checks[1].Parameters
+		a.Checks[1].Parameters = func(in checks.Input) map[string]string {
+			p := tree(in)
+			if in.Proposal {
+				p["stop"] = "early"
+			}
+			return p
+		}
+		return a
+	}
+	a := stops(asked())
+	f := honest(t)
+	in, _ := input("")
+	in.Machine, in.Proposal = "linux/amd64/4cpu", true
+	early := checks.Taken{
+		Measurement: checks.Measurement{Status: checks.Completed, Payload: 1}, Started: f.Evidence[1].Started, Finished: f.Evidence[1].Finished,
+	}.Evidence(a.Checks[1], in)
+	early.Nonce = nonce
+	if early.Key == f.Evidence[1].Key {
+		t.Fatal("the keys are the same")
+	}
+	whole := f.Evidence[1]
+	f.Evidence[1] = early
+	if _, err := a.Admit(f); !errors.Is(err, claim.ErrRefused) {
+		t.Errorf("for a promotion: %v", err)
+	}
+	a.Change = true
+	got, err := a.Admit(f)
+	if err != nil || got[1].Key != early.Key || got[1].Trust != checks.TrustChange {
+		t.Errorf("for a change: %v %+v", err, got)
+	}
+	f.Evidence[1] = whole
+	if _, err := a.Admit(f); err != nil {
+		t.Errorf("a full measurement for a change: %v", err)
+	}
+	// A key of one with the parameters of the other is neither.
+	f.Evidence[1].Parameters = early.Parameters
+	if _, err := a.Admit(f); !errors.Is(err, claim.ErrRefused) {
+		t.Errorf("a mixture: %v", err)
+	}
+}
+
 func TestForgedClaimsAreRefusedWhole(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -67,6 +67,22 @@ func (j *Judge) on(v *View, c checks.Check, in checks.Input, stage policies.Stag
 	return in
 }
 
+// proposed is in as the check would have been measured for a change alone, where
+// nothing better counts: a measurement that might stop early has another key.
+func (j *Judge) proposed(v *View, c checks.Check, in checks.Input) checks.Input {
+	counts := func(s Signed) bool { return j.counts(s, policies.Proposal) }
+	if slices.ContainsFunc(v.Evidence(c.Key(in)), counts) {
+		return in
+	}
+	early := in
+	early.Proposal = true
+	early = j.on(v, c, early, policies.Proposal)
+	if len(v.Evidence(c.Key(early))) > 0 {
+		return early
+	}
+	return in
+}
+
 // Input is what a check would measure the release on. The environment's
 // address and everything else that only a measurement needs is left empty.
 func (j *Judge) Input(v *View, r *ReleaseRecord, environment string) (checks.Input, error) {
@@ -236,6 +252,9 @@ func (j *Judge) Decide(ctx context.Context, v *View, r *ReleaseRecord, environme
 			at.Environment = own
 		}
 		at = j.on(v, c, at, stage)
+		if stage == policies.Proposal {
+			at = j.proposed(v, c, at)
+		}
 		e := policies.Expected{
 			Version: c.Version,
 			Scope:   string(c.Scope),

@@ -83,7 +83,7 @@ func (s *state) input(ctx context.Context, e *environments.Environment) (checks.
 	if err != nil {
 		return in, err
 	}
-	in.Source, in.Tools = s.exported.Dir, s.Tools
+	in.Source, in.Tools, in.Proposal = s.exported.Dir, s.Tools, s.proposal()
 	return in, nil
 }
 

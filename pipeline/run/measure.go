@@ -176,7 +176,20 @@ func (s *state) reuse(ctx context.Context, c checks.Check, e *environments.Envir
 	if err != nil {
 		return Measured{}, false, err
 	}
-	runs := v.Evidence(c.Key(in))
+	if in.Proposal {
+		// A full measurement is worth more than one that may stop early.
+		full := in
+		full.Proposal = false
+		if m, ok := s.reusable(c, e, full, v.Evidence(c.Key(full))); ok {
+			return m, true, nil
+		}
+	}
+	m, ok := s.reusable(c, e, in, v.Evidence(c.Key(in)))
+	return m, ok, nil
+}
+
+// reusable is the newest of the runs that may still stand.
+func (s *state) reusable(c checks.Check, e *environments.Environment, in checks.Input, runs []promotion.Signed) (Measured, bool) {
 	for i := len(runs) - 1; i >= 0; i-- {
 		r := runs[i]
 		if r.Evidence.Status != checks.Completed || r.Evidence.Trust != checks.TrustBase {
@@ -191,9 +204,9 @@ func (s *state) reuse(ctx context.Context, c checks.Check, e *environments.Envir
 		if s.Now().Sub(r.Evidence.Finished) > s.fresh(c, e) || c.Current != nil && !c.Current(in, r.Evidence) {
 			break
 		}
-		return Measured{Digest: r.Digest, Reused: true, Runs: len(runs), Evidence: r.Evidence}, true, nil
+		return Measured{Digest: r.Digest, Reused: true, Runs: len(runs), Evidence: r.Evidence}, true
 	}
-	return Measured{}, false, nil
+	return Measured{}, false
 }
 
 // fresh is how old evidence may be so that it will still count while this run

@@ -298,6 +298,9 @@ func (s *state) steps(known string, path []*environments.Environment) []step {
 		if s.Judge.Change != nil && i == 0 {
 			steps = append(steps, step{name: "decide change", needs: append(slices.Clone(measured), in), do: s.decide(e, policies.Proposal)})
 			measured = append(measured, "decide change")
+			if s.proposal() {
+				return steps // it asks for all that readiness does, and admits what stopped early
+			}
 		}
 		last = "decide " + e.Name
 		stage := policies.Readiness
@@ -307,6 +310,16 @@ func (s *state) steps(known string, path []*environments.Environment) []step {
 		steps = append(steps, step{name: last, needs: append(measured, in), do: s.decide(e, stage)})
 	}
 	return steps
+}
+
+// proposal says whether the run is for the eyes of who judges a change, and
+// promotes nothing: then a check may stop once its answer is clear.
+func (s *state) proposal() bool {
+	if s.Judge.Change == nil || s.opts.Goal != GoalAll || s.decl == nil {
+		return false
+	}
+	e := s.decl.Environment(s.opts.Through)
+	return e != nil && e.Promotion.From == ""
 }
 
 // measuring are the steps of a run that measures what is there.

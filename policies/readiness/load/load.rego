@@ -113,6 +113,30 @@ checkpoint_shape := {
 }
 
 # METADATA
+# title: Shape of the sequential tests
+# description: checks.LoadEarly
+early_shape := {
+	"bad": "share",
+	"risk": "share",
+	"closed.verdict": "text",
+	"closed.stopped": "flag",
+	"closed.requests": "count",
+	"closed.failed": "count",
+	"open.verdict": "text",
+	"open.stopped": "flag",
+	"open.requests": "count",
+	"open.failed": "count",
+}
+
+# METADATA
+# title: Faults of the sequential tests
+# description: without them nothing stopped early
+early_faults(p) := {fault |
+	lib.at(p, "early") != null
+	some fault in lib.faults(p.early, early_shape, "early")
+}
+
+# METADATA
 # title: Both models of load
 # description: the closed one hides stalls, the open one does not
 phases := ["closed", "open"]
@@ -135,7 +159,7 @@ faults(p) := outer if {
 # METADATA
 # title: Faults of what may be absent
 # description: absent it is not known, which is judged; there and odd it is a fault
-beyond_faults(p) := (((({fault |
+beyond_faults(p) := ((((({fault |
 	lib.at(p, "zero_think") != null
 	some fault in (lib.faults(p, zero_think_shape, "payload") | lib.faults(lib.at(p, "zero_think.all"), object.remove(figure_shape, ["name"]), "zero_think.all"))
 } | {fault |
@@ -153,7 +177,7 @@ beyond_faults(p) := (((({fault |
 	some path in ["restarts", "knee.restarts"]
 	lib.at(p, path) != null
 	some fault in lib.faults(p, {path: "count"}, "payload")
-}) | {fault |
+}) | early_faults(p)) | {fault |
 	lib.at(p, "checkpoint") != null
 	some fault in lib.faults(p.checkpoint, checkpoint_shape, "checkpoint")
 }
@@ -164,10 +188,10 @@ beyond_faults(p) := (((({fault |
 judge(p) := lib.mistyped(faults(p)) if {
 	count(faults(p)) > 0
 } else := lib.ruled(array.concat(array.concat(meter_rows(p), beyond), all_rows), got(p), "") if {
-	beyond := array.concat(array.concat(restart_rows(p), zero_think_rows(p)), array.concat(knee_rows(p), checkpoint_rows(p)))
+	beyond := array.concat(array.concat(restart_rows(p), zero_think_rows(p)), array.concat(array.concat(knee_rows(p), checkpoint_rows(p)), early_rows(p)))
 
 	# A figure without rows would be a figure without a judge.
-	per_figure := [figure_rows(phase, f) | some phase in phases; some f in figures(p[phase])]
+	per_figure := [figure_rows(phase, f, stopped(p, phase)) | some phase in phases; some f in figures(p[phase])]
 	count(per_figure) == (count(p.closed.endpoints) + count(p.open.endpoints)) + 2
 	all_rows := [r | some rs in per_figure; some r in rs]
 }
@@ -182,7 +206,7 @@ figures(phase) := array.concat(phase.endpoints, [object.union(phase.all, {"name"
 # description: what was measured, how long, and whether the meter can be believed
 meter_rows(p) := [
 	lib.row(p.users >= limits.min_users, "inconclusive", sprintf("%d users, at least %d must", [p.users, limits.min_users])),
-	lib.row(p.closed.seconds >= limits.min_seconds, "inconclusive", sprintf("closed model kept for %s s, at least %d", [lib.figure(p.closed.seconds, limits.min_seconds), limits.min_seconds])),
+	lib.row(long_enough(p), "inconclusive", sprintf("closed model kept for %s s, at least %d", [lib.figure(p.closed.seconds, limits.min_seconds), limits.min_seconds])),
 	lib.row(p.open.seconds > 0, "inconclusive", "the open model did not run"),
 	lib.row(abs(p.little_law - 1) <= limits.max_little_law_error, "inconclusive", sprintf("the meter is not sound: Little's law gives %s, must be 1 ± %v", [lib.figure(p.little_law, 1), limits.max_little_law_error])),
 	lib.row(p.generator.dropped <= limits.max_dropped, "inconclusive", sprintf("the generator dropped %d requests, at most %d", [p.generator.dropped, limits.max_dropped])),
@@ -208,7 +232,7 @@ zero_think_rows(p) := array.concat(
 		lib.row(names(p.closed) == names(p.zero_think), "error", "the users without think time asked different endpoints"),
 		lib.row(adds_up(p.zero_think), "error", "the phase without think time does not add up: its endpoints repeat, or their requests are not those of all"),
 	],
-	figure_rows("without think time", object.union(p.zero_think.all, {"name": "all"})),
+	figure_rows("without think time", object.union(p.zero_think.all, {"name": "all"}), false),
 ) if {
 	lib.at(p, "zero_think") != null
 } else := [lib.row(false, "inconclusive", "the users without think time were not measured")]
@@ -330,22 +354,87 @@ adds_up(phase) if {
 # description: >-
 #   A point beyond its limit fails. A point within, whose bound is beyond, needs
 #   more samples. Requests short of the least count as if they had succeeded, so
-#   that a hopeless run fails at once.
-figure_rows(phase, f) := [
+#   that a hopeless run fails at once. Where a sequential test has ended the phase,
+#   its verdict takes the place of what takes a full minute to show.
+figure_rows(phase, f, ended) := [
 	lib.row(f.succeeded <= f.requests, "error", sprintf("%s: more succeeded than were sent", [where])),
 	lib.row(f.p95 <= f.p99, "error", sprintf("%s: p95 is above p99", [where])),
-	lib.row(f.requests >= limits.min_requests, "inconclusive", sprintf("%s: %d requests, at least %d", [where, f.requests, limits.min_requests])),
+	lib.row(enough(f, ended), "inconclusive", sprintf("%s: %d requests, at least %d", [where, f.requests, limits.min_requests])),
 	lib.row((most - failed) >= (limits.success * most), "fail", sprintf("%s: %d of %d requests failed, success must reach %s%s", [where, failed, f.requests, wanted, causes(f)])),
-	lib.row(lowest(f) >= limits.success, "inconclusive", sprintf("%s: success is only sure to be ≥ %s, must be ≥ %s: more requests are needed", [where, lib.percent(lowest(f), limits.success), wanted])),
+	lib.row(sure(f, ended), "inconclusive", sprintf("%s: success is only sure to be ≥ %s, must be ≥ %s: more requests are needed", [where, lib.percent(lowest(f), limits.success), wanted])),
 	lib.row(f.p95 < limits.p95_seconds, "fail", sprintf("%s: p95 %s s, must be below %v", [where, lib.figure(f.p95, limits.p95_seconds), limits.p95_seconds])),
-	lib.row(upper(f, "p95") < limits.p95_seconds, "inconclusive", sprintf("%s: p95 is only sure to be ≤ %s s, must be below %v: more requests are needed", [where, lib.figure(upper(f, "p95"), limits.p95_seconds), limits.p95_seconds])),
+	lib.row(bounded(f, "p95", limits.p95_seconds, ended), "inconclusive", sprintf("%s: p95 is only sure to be ≤ %s s, must be below %v: more requests are needed", [where, lib.figure(upper(f, "p95"), limits.p95_seconds), limits.p95_seconds])),
 	lib.row(f.p99 < limits.p99_seconds, "fail", sprintf("%s: p99 %s s, must be below %v", [where, lib.figure(f.p99, limits.p99_seconds), limits.p99_seconds])),
-	lib.row(upper(f, "p99") < limits.p99_seconds, "inconclusive", sprintf("%s: p99 is only sure to be ≤ %s s, must be below %v: more requests are needed", [where, lib.figure(upper(f, "p99"), limits.p99_seconds), limits.p99_seconds])),
+	lib.row(bounded(f, "p99", limits.p99_seconds, ended), "inconclusive", sprintf("%s: p99 is only sure to be ≤ %s s, must be below %v: more requests are needed", [where, lib.figure(upper(f, "p99"), limits.p99_seconds), limits.p99_seconds])),
 ] if {
 	where := sprintf("%s %s", [phase, f.name])
 	failed := f.requests - f.succeeded
 	most := max([f.requests, limits.min_requests])
 }
+
+# METADATA
+# title: Phase that a sequential test has ended
+# description: only with the verdict that it is good
+default stopped(_, _) := false
+
+stopped(p, phase) if {
+	p.early[phase].stopped == true
+	p.early[phase].verdict == "good"
+}
+
+# METADATA
+# title: Long enough
+# description: the kept seconds, or as long as it took to be sure
+default long_enough(_) := false
+
+long_enough(p) if p.closed.seconds >= limits.min_seconds
+
+long_enough(p) if stopped(p, "closed")
+
+# METADATA
+# title: Enough requests
+# description: a sequential test has counted how many it needs
+default enough(_, _) := false
+
+enough(f, _) if f.requests >= limits.min_requests
+
+enough(_, true)
+
+# METADATA
+# title: Success that is sure enough
+# description: by its lower bound, or by the sequential test
+default sure(_, _) := false
+
+sure(f, _) if lowest(f) >= limits.success
+
+sure(_, true)
+
+# METADATA
+# title: Quantile that is sure to be within its limit
+# description: a short phase shows so of all requests together only
+default bounded(_, _, _, _) := false
+
+bounded(f, quantile, limit, _) if upper(f, quantile) < limit
+
+bounded(f, _, _, true) if f.name != "all"
+
+# METADATA
+# title: Demands on a measurement that might stop early
+# description: >-
+#   It counts for a change alone. The test must be as strict as the threshold, and
+#   a service that it calls bad has failed.
+early_rows(p) := array.concat(
+	[
+		lib.row(input.stage == "change", "inconclusive", "the measurement might stop early, so it counts for a change alone"),
+		lib.row((1 - p.early.bad) >= limits.success, "inconclusive", sprintf("the sequential test is about success of %s, must reach %s", [lib.percentage(1 - p.early.bad), wanted])),
+		lib.row(p.early.risk <= limits.max_early_risk, "inconclusive", sprintf("the sequential test is wrong with probability %v, at most %v", [p.early.risk, limits.max_early_risk])),
+	],
+	[lib.row(p.early[phase].verdict in {"good", "open"}, "fail", sprintf("the sequential test of the %s model ended it: %v of %v requests failed", [phase, p.early[phase].failed, p.early[phase].requests])) |
+		some phase in phases
+	],
+) if {
+	lib.at(p, "early") != null
+} else := []
 
 # METADATA
 # title: Bound from above

@@ -363,3 +363,69 @@ test_a_checkpoint_that_could_not_be_forced_warns_and_says_why if {
 	contains(c.why, "no CHECKPOINT was forced: the user may not")
 	with_payload([["checkpoint/forced", false]]).verdict == "warn"
 }
+
+ended := {"verdict": "good", "stopped": true, "requests": 571, "failed": 0, "slow": 0}
+
+early := {"bad": 0.01, "risk": 0.01, "guarantee": "at most 1%", "closed": ended, "open": ended}
+
+short(figures) := object.union({"seconds": 12, "rate": 50}, figures)
+
+few := {"endpoints": [fixtures.figure("list", 400), fixtures.figure("add", 180)], "all": object.union(fixtures.figure("all", 580), {"success_lower": 0.985})}
+
+proposed(changes) := fixtures.judged(
+	object.union(
+		fixtures.spoiled("load", "load", array.concat(
+			[
+				{"op": "add", "path": "/payload/early", "value": early},
+				{"op": "add", "path": "/payload/closed", "value": short(few)},
+				{"op": "add", "path": "/payload/open", "value": short(few)},
+			],
+			[{"op": "add", "path": sprintf("/payload/%s", [c[0]]), "value": c[1]} | some c in changes],
+		)),
+		{"stage": "change"},
+	),
+	"load",
+)
+
+test_a_change_may_pass_by_a_run_that_stopped_early if proposed([]).verdict == "pass"
+
+test_nothing_else_may if {
+	c := with_payload([["early", early], ["closed", short(few)], ["open", short(few)]])
+	c.verdict == "inconclusive"
+	contains(c.why, "counts for a change alone")
+}
+
+test_a_run_that_the_test_calls_bad_fails if {
+	c := proposed([["early/closed/verdict", "bad"], ["early/closed/failed", 6]])
+	c.verdict == "fail"
+	contains(c.why, "the sequential test of the closed model ended it: 6 of 571 requests failed")
+	proposed([["early/open/verdict", "else"]]).verdict == "fail"
+}
+
+test_an_open_test_proves_nothing if {
+	proposed([["early/closed/verdict", "open"]]).verdict == "inconclusive"
+	proposed([["early/closed/stopped", false]]).verdict == "inconclusive"
+	proposed([["early/open/verdict", "open"]]).verdict == "inconclusive"
+}
+
+test_a_test_that_is_less_strict_than_the_limit_is_inconclusive if {
+	proposed([["early/bad", 0.011]]).verdict == "inconclusive"
+	proposed([["early/risk", 0.011]]).verdict == "inconclusive"
+	proposed([["early/risk", "0"]]).verdict == "error"
+}
+
+test_quantiles_of_a_run_that_stopped_early_still_count if {
+	proposed([["closed/endpoints/0/p95", 2.1], ["closed/endpoints/0/p99", 2.2]]).verdict == "fail"
+	proposed([["closed/all/p99_upper", 2.1]]).verdict == "inconclusive"
+	proposed([["closed/endpoints/0/p99_upper", 2.1]]).verdict == "pass"
+	proposed([["closed/endpoints/0/succeeded", 380], ["closed/all/succeeded", 560]]).verdict == "fail"
+}
+
+test_every_part_of_the_test_is_needed if {
+	every part in ["bad", "risk", "closed", "open"] {
+		proposed([["early", object.remove(early, [part])]]).verdict == "error"
+	}
+	every part in ["verdict", "stopped", "requests", "failed"] {
+		proposed([["early/open", object.remove(ended, [part])]]).verdict == "error"
+	}
+}
