@@ -87,7 +87,7 @@ var backupLasting = []string{
 }
 
 const (
-	backupRetakes = 3   // comparisons that are tried
+	backupRetakes = 5   // comparisons that are tried
 	backupNames   = 100 // tables that are named in the evidence
 	backupWait    = time.Minute
 	backupClosing = time.Minute
