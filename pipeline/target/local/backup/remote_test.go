@@ -154,7 +154,9 @@ func TestCopiesInAnObjectStore(t *testing.T) {
 }
 
 func TestAStoreThatCanNotBeUsedIsAProblem(t *testing.T) {
-	w := newWorld(t, func(o *Options) { o.Remote = &Remote{Bucket: "backups", Broken: "the environment variable KEY is not set"} })
+	w := newWorld(t, func(o *Options) {
+		o.Remote = &Remote{Bucket: "backups", Broken: "the environment variable KEY is not set"}
+	})
 	w.until("it is said", func() bool { return strings.Contains(w.k.Facts().Problem, "KEY is not set") })
 	if s := (&Remote{Bucket: "b", SecretKey: "hush", Identity: "hush"}).GoString(); strings.Contains(s, "hush") {
 		t.Errorf("says %s", s)
