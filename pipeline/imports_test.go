@@ -39,19 +39,7 @@ var onlyIn = map[string][]string{
 	"github.com/google/go-github":                {"pipeline/github"},
 	"github.com/golang-jwt/jwt":                  {"pipeline/github"},
 	"github.com/getkin/kin-openapi":              {"pipeline/github/githubtest"},
-	"github.com/aws/aws-sdk-go-v2":               {"pipeline/target/aws", "pipeline/target/local/secrets/awssm"},
-}
-
-// onlyIn lists libraries that one room alone may know.
-var onlyIn = map[string]string{
-	"github.com/open-policy-agent/opa":           "policies",
-	"github.com/google/go-containerregistry":     "pipeline/release",
-	"github.com/fergusstrange/embedded-postgres": "pipeline/target/local/cluster",
-	"github.com/google/go-github":                "pipeline/github",
-	"github.com/golang-jwt/jwt":                  "pipeline/github",
-	"github.com/getkin/kin-openapi":              "pipeline/github/githubtest",
-	"github.com/aws/aws-sdk-go-v2":               "pipeline/target",
-	"github.com/aws/aws-sdk-go-v2/service/s3":    "pipeline/target/local/backup",
+	"github.com/aws/aws-sdk-go-v2":               {"pipeline/target/aws", "pipeline/target/local/secrets/awssm", "pipeline/target/local/backup"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {
