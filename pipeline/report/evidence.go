@@ -89,6 +89,17 @@ func figuresOf(e checks.Evidence) string {
 		return sentenceOf(e.Payload, func(x checks.UpdatePayload) string {
 			return fmt.Sprintf("%d of %d requests failed%s while %d instances were replaced; p99 %s", x.Failed, x.Requests, inParentheses(counts(x.Failures)), x.Replaced, milliseconds(x.P99))
 		})
+	case "migration":
+		return sentenceOf(e.Payload, func(x checks.MigrationPayload) string {
+			s := plural(x.Pending, "new migration")
+			if r := x.Rehearsal; r != nil {
+				s += fmt.Sprintf(", rehearsed in %.2f s, tables locked for at most %s", r.Seconds, milliseconds(r.LockSeconds))
+			}
+			if x.RollbackUntil != "" {
+				s += "; a rollback is possible up to " + x.RollbackUntil
+			}
+			return s + fmt.Sprintf("; %d of %d acknowledged writes lost, %d partial", x.ACID.Lost, x.ACID.Acknowledged, x.ACID.Partial)
+		})
 	case "backup":
 		return sentenceOf(e.Payload, func(x checks.BackupPayload) string {
 			s := fmt.Sprintf("%d of %d tables equal, %d rows; RPO %s, RTO %.1f s; base backup of %s", x.Equal, x.Tables, x.Rows, milliseconds(x.RPOSeconds), x.RTOSeconds, stamp(x.BaseTime))

@@ -62,7 +62,8 @@ const fast = `thresholds:
 // shortDrills are thresholds that drills of a second or two can meet, and
 // quickScaling has instances come and go as fast.
 const (
-	shortDrills  = "  rollback: {min_requests: 50, max_seconds: 120}\n  restart: {min_requests: 20, min_writes: 5}\n  scaling: {min_requests: 50}\n"
+	shortDrills  = "  rollback: {min_requests: 50, max_seconds: 120}\n  restart: {min_requests: 20, min_writes: 5}\n  scaling: {min_requests: 50}\n" +
+		"  migration: {min_acknowledged: 20, min_app_acknowledged: 5, max_interval_seconds: 5, max_lock_seconds: 10, max_wait_seconds: 10}\n"
 	quickScaling = "scaling: {metric: concurrency, target: 4, up_after: 500ms, down_after: 1s}\n"
 )
 
@@ -74,7 +75,7 @@ func newWorld(t *testing.T) *world {
 	w.copyRepository()
 	w.replace("environments/app.yaml",
 		"users: 50", "users: 20", "think: 1s", "think: 100ms", "warmup: 10s", "warmup: 1s",
-		"closed: 60s", "closed: 4s", "open: 60s", "open: 3s", "step: 5s", "step: 1s", "knee: 40s", "knee: 4s", "rate: 300", "rate: 100", "lead: 1500ms", "lead: 500ms",
+		"closed: 60s", "closed: 4s", "open: 60s", "open: 3s", "step: 5s", "step: 1s", "knee: 40s", "knee: 4s", "rate: 300", "rate: 100", "lead: 1500ms", "lead: 500ms", "writes: 4s", "writes: 1s",
 		"[go, test, ./app/...]", "[go, test, ./app]", "start_timeout: 20s", "start_timeout: 5s", "ramp: 8s", "ramp: 5s")
 	w.replace("environments/production.yaml", "soak: 10s", "soak: 2s", "min_samples: 300", "min_samples: 100", "limit: 2m", "limit: 20s")
 	w.replace("environments/staging.yaml", "target: 8", "target: 4", "up_after: 1s", "up_after: 500ms", "down_after: 10s", "down_after: 1s")
