@@ -207,10 +207,12 @@ func (d *Daemon) rotate(ctx context.Context) error {
 		problem := d.refresh(ctx, all)
 		ids, err := d.stale(ctx)
 		if err == nil && len(ids) > 0 {
-			s := d.snapshot()
-			now, _ := d.fingerprint(ctx, s.Stable.Revision.Environment)
+			now := environments.Digest(ids)
+			if s := d.snapshot(); s.Stable.Revision != nil {
+				now, _ = d.fingerprint(ctx, s.Stable.Revision.Environment)
+			}
 			if now != failed || d.opt.Now().Sub(since) > rotationAgain {
-				if err = d.replaceStale(ctx, s.Stable.Revision.Release, ids); err != nil && ctx.Err() == nil {
+				if err = d.replaceStale(ctx, ids); err != nil && ctx.Err() == nil {
 					failed, since = now, d.opt.Now()
 				}
 			} else {
@@ -250,12 +252,12 @@ func (d *Daemon) declaredSecrets() map[string]environments.Secret {
 // values anyway.
 var errBusy = errors.New("a promotion is under way")
 
-func (d *Daemon) replaceStale(ctx context.Context, release string, ids []string) error {
-	if s := d.snapshot(); s.Canary.Revision != nil || s.Warm.Revision != nil {
+func (d *Daemon) replaceStale(ctx context.Context, ids []string) error {
+	if s := d.snapshot(); s.Stable.Revision == nil || s.Canary.Revision != nil || s.Warm.Revision != nil {
 		return nil
 	}
 	d.opt.Log.Info("secrets have changed: instances are replaced one by one", "instances", len(ids))
-	n, err := d.Replace(ctx, release)
+	n, err := d.Replace(ctx, "")
 	if errors.Is(err, errBusy) {
 		return nil
 	}

@@ -324,7 +324,7 @@ func (d *Daemon) Retire(ctx context.Context, token int64) error {
 
 // Replace swaps every instance for a fresh one of the release, one by one, the
 // new one ready before the old one drains, and returns how many it replaced.
-// The environment's configuration stays.
+// The environment's configuration stays. An empty release is the one that serves.
 func (d *Daemon) Replace(ctx context.Context, release string) (int, error) {
 	d.op.Lock()
 	defer d.op.Unlock()
@@ -336,7 +336,7 @@ func (d *Daemon) Replace(ctx context.Context, release string) (int, error) {
 		return 0, errBusy
 	}
 	rev := *s.Stable.Revision
-	if rev.Release != release {
+	if release != "" && rev.Release != release {
 		// What the commit was is not known here, and not needed.
 		rev.Release, rev.Commit = release, ""
 	}
