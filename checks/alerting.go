@@ -245,7 +245,7 @@ func (d *alertingDrill) follow(ctx context.Context) error {
 			}
 			d.ended = time.Now()
 		}
-		if !d.ended.IsZero() && (!d.all(d.alert(), "resolved").IsZero() && w.Queued == 0 && d.settled() || time.Since(d.ended) > notices) {
+		if !d.ended.IsZero() && (!d.all(d.alert(), "resolved").IsZero() && w.Queued == 0 && d.settled() && d.heard() || time.Since(d.ended) > notices) {
 			return nil
 		}
 		if err := pause(ctx, alertingLook); err != nil {
@@ -253,6 +253,9 @@ func (d *alertingDrill) follow(ctx context.Context) error {
 		}
 	}
 }
+
+// heard says whether the heartbeat came, where the drill listens to it.
+func (d *alertingDrill) heard() bool { return d.exercise.Beat == "" || d.sink.beatCount() > 0 }
 
 // settled says whether nothing that the drill has raised still fires.
 func (d *alertingDrill) settled() bool {

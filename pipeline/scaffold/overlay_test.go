@@ -46,6 +46,11 @@ func admission(t *testing.T, p *policies.Policies, skipped int) policies.Input {
 		"scan":   checks.ScanPayload{DatabaseDate: now.Add(-24 * time.Hour), Files: 30, Modules: 12},
 		"leaks":  checks.LeaksPayload{Files: 80},
 		"config": checks.ConfigPayload{Environments: []string{"staging"}, Values: 9},
+		"runbooks": checks.RunbooksPayload{
+			Folder: "docs/runbooks", Alerts: []string{"unavailable"}, Missing: []string{}, Template: true,
+			Runbooks: []checks.Runbook{{Alert: "unavailable", File: "docs/runbooks/unavailable.md", Owner: "ops", Severity: "page", Review: "2099-01-01", Steps: 3}},
+			Incident: checks.Procedure{File: "docs/runbooks/incident-response.md", Present: true, Missing: []string{}},
+		},
 	} {
 		text, err := json.Marshal(payload)
 		if err != nil {
@@ -125,7 +130,7 @@ func TestExampleJudgesOnceItIsAsked(t *testing.T) {
 		want    policies.Verdict
 	}{{0, policies.Pass}, {1, policies.Warn}} {
 		d := judged(t, p, tt.skipped)
-		if d.Verdict != tt.want || len(d.Criteria) != 5 || d.Criteria[0].ID != "skipped" || d.Criteria[0].Verdict != tt.want {
+		if d.Verdict != tt.want || len(d.Criteria) != 6 || d.Criteria[0].ID != "skipped" || d.Criteria[0].Verdict != tt.want {
 			t.Errorf("%d skipped: %+v", tt.skipped, d)
 		}
 	}
