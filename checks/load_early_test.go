@@ -132,3 +132,61 @@ func TestLoadThatMayStopEarlyHasAKeyOfItsOwn(t *testing.T) {
 		t.Error("a check that does not stop early is measured twice")
 	}
 }
+
+// TestLoadFullMinuteIsSeldomWrong draws the counts of full measurements of 50
+// users and of three endpoints weighted 4, 4 and 2, and concludes by success as
+// the policy does: fail, where a share is below 99%; pass, where every lower
+// bound reaches it.
+func TestLoadFullMinuteIsSeldomWrong(t *testing.T) {
+	t.Parallel()
+	trials := 1500
+	print := func(string, ...any) {}
+	if os.Getenv("GATE_BENCH") != "" {
+		trials = 10000
+		print = func(format string, a ...any) { fmt.Printf(format, a...) }
+	}
+	print("\n| true errors | pass | fail | inconclusive |\n| --- | --- | --- | --- |\n")
+	r := rand.New(rand.NewPCG(1934, 3))
+	lower := map[[2]int64]float64{}
+	for _, share := range []float64{0.0005, 0.001, 0.002, 0.005, 0.01, 0.011, 0.015, 0.02, 0.05} {
+		var passed, failed float64
+		for range trials {
+			pass, fail := true, false
+			judge := func(failures, n int64) {
+				at := [2]int64{n - failures, n}
+				if _, known := lower[at]; !known {
+					lower[at] = loadSuccessLower(n-failures, n)
+				}
+				pass = pass && lower[at] >= loadSuccess
+				fail = fail || float64(n-failures) < loadSuccess*float64(n)
+			}
+			for range 2 {
+				var all, sum int64
+				for _, n := range []int64{1200, 1200, 600} {
+					var failures int64
+					for range n {
+						if r.Float64() < share {
+							failures++
+						}
+					}
+					judge(failures, n)
+					all, sum = all+failures, sum+n
+				}
+				judge(all, sum)
+			}
+			if fail {
+				failed++
+			} else if pass {
+				passed++
+			}
+		}
+		of := func(n float64) float64 { return n / float64(trials) }
+		print("| %.2f%% | %.2f%% | %.2f%% | %.2f%% |\n", share*100, of(passed)*100, of(failed)*100, (1-of(passed)-of(failed))*100)
+		if share <= earlyGood && of(failed) > 0.01+3*0.0026 {
+			t.Errorf("with %.2f%% errors %.2f%% fail", share*100, of(failed)*100)
+		}
+		if share >= earlyBad && of(passed) > 0.01+3*0.0026 {
+			t.Errorf("with %.2f%% errors %.2f%% pass", share*100, of(passed)*100)
+		}
+	}
+}

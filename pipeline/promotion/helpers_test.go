@@ -140,7 +140,13 @@ func payload(check, release string, now time.Time) any {
 	case "config":
 		return checks.ConfigPayload{Environments: []string{"staging", "production"}, Values: 9}
 	case "load":
-		return checks.LoadPayload{Users: 50, ThinkSeconds: 1, LittleLaw: 1, Generator: sound, Closed: phase, Open: phase}
+		return checks.LoadPayload{
+			Users: 50, ThinkSeconds: 1, LittleLaw: 1, Generator: sound, Closed: phase, Open: phase, ZeroThink: &phase, Restarts: new(0),
+			Knee: &checks.LoadKnee{Lower: 400, Upper: 500, Limit: "cpu", Restarts: new(0), Steps: []checks.KneeStep{
+				{Rate: 400, Requests: 2000, State: "sustained"}, {Rate: 500, Requests: 2500, State: "saturated"},
+			}},
+			Checkpoint: &checks.LoadCheckpoint{Forced: true, During: checks.LoadWindow{Requests: 60, P95: 0.02}},
+		}
 	case "update":
 		return checks.UpdatePayload{From: digest('0'), To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4, PerInstance: map[string]int{"1": 500, "2": 500}, Generator: sound}
 	case "backup":

@@ -101,6 +101,54 @@ func TestDecideByTheBase(t *testing.T) {
 	}
 }
 
+// TestWhatStoppedEarly counts for a change alone, and steps back where there is
+// a full measurement.
+func TestWhatStoppedEarly(t *testing.T) {
+	t.Parallel()
+	j, r := newJudge(t), releaseRecord('a')
+	j.Change = proposed()
+	var load checks.Check
+	for i, c := range j.Checks {
+		if c.Name == "load" {
+			j.Checks[i].Parameters = func(in checks.Input) map[string]string {
+				if in.Proposal {
+					return map[string]string{"stop": "early"}
+				}
+				return nil
+			}
+			load = j.Checks[i]
+		}
+	}
+	full := proof(t, j, NewView(), r)
+	in, err := j.Input(NewView(), r, "staging")
+	must(t, err)
+	in.Proposal = true
+	p := payload("load", r.Release, time.Now()).(checks.LoadPayload)
+	p.Closed.Seconds, p.Open.Seconds = 12, 12
+	end := checks.EarlyStop{Verdict: "good", Stopped: true, Requests: 571}
+	p.Early = &checks.LoadEarly{Bad: 0.01, Risk: 0.01, Closed: end, Open: end}
+	early := measured(load, in, p)
+	var all []checks.Evidence
+	for _, e := range full {
+		if e.Check == "load" && e.Environment == "staging" {
+			e = early
+		}
+		all = append(all, e)
+	}
+	for stage, want := range map[policies.Stage]policies.Verdict{
+		policies.Proposal: policies.Pass, policies.Readiness: policies.Inconclusive, policies.Promotion: policies.Inconclusive,
+	} {
+		if c := criterion(t, decide(t, j, sheet(t, all...), r, stage), "load"); c.Verdict != want {
+			t.Errorf("%s: %+v, want %s", stage, c, want)
+		}
+	}
+	p.Early.Closed.Verdict = "bad"
+	both := append(slices.Clone(full), measured(load, in, p))
+	if c := criterion(t, decide(t, j, sheet(t, both...), r, policies.Proposal), "load"); c.Verdict != policies.Pass || len(c.Evidence) != 1 {
+		t.Errorf("beside a full measurement: %+v", c)
+	}
+}
+
 // TestCompareByTheBase: a change can't say how few requests are enough for it.
 func TestCompareByTheBase(t *testing.T) {
 	t.Parallel()
