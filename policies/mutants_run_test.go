@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -120,6 +121,8 @@ func TestMutants(t *testing.T) {
 		t.Skip("takes its time")
 	}
 	t.Parallel()
+	// Each evaluation leaves much behind that is small and gone at once.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	all := modules(t)
 	m := &maker{}
 	perFile := map[string][2]int{}
