@@ -87,7 +87,7 @@ var backupLasting = []string{
 }
 
 const (
-	backupRetakes = 3   // comparisons that are tried
+	backupRetakes = 5   // comparisons that are tried
 	backupNames   = 100 // tables that are named in the evidence
 	backupWait    = time.Minute
 	backupClosing = time.Minute
@@ -256,7 +256,7 @@ func backupTry(ctx context.Context, in Input, b Backups, facts BackupFacts, p *B
 	}
 	if facts.Remote.Declared {
 		in.Note("backup: restoring from the object store")
-		return false, backupFromStore(ctx, b, facts, p)
+		return false, backupFromStore(ctx, b, p)
 	}
 	return false, nil
 }
@@ -336,8 +336,8 @@ func backupAsk(ctx context.Context, client *http.Client, base string, q environm
 
 // backupFromStore restores what the object store has, to the end of what it
 // has, and compares with the source at a moment of then.
-func backupFromStore(ctx context.Context, b Backups, facts BackupFacts, p *BackupPayload) (err error) {
-	r := BackupRemote{Kind: "s3", Bytes: facts.Remote.Bytes, Objects: facts.Remote.Objects}
+func backupFromStore(ctx context.Context, b Backups, p *BackupPayload) (err error) {
+	r := BackupRemote{Kind: "s3"}
 	defer func() { p.Remote = append(p.Remote, r) }()
 	mark, err := b.MarkBackup(ctx)
 	if err != nil {
@@ -355,6 +355,11 @@ func backupFromStore(ctx context.Context, b Backups, facts BackupFacts, p *Backu
 	}
 	compared := backupCompare(mark.Database, is.Database)
 	r.Equal = len(compared.Faults) == 0 && is.Before && !is.After
+	now, err := b.BackupFacts(ctx)
+	if err != nil {
+		return err
+	}
+	r.Bytes, r.Objects = now.Remote.Bytes, now.Remote.Objects
 	if !r.Equal {
 		p.fault(FaultDifferent, "restored from the object store, the copy is not the source")
 	}

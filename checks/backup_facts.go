@@ -54,7 +54,6 @@ type RemoteFacts struct {
 	BaseTime time.Time `json:"base_time"` // of the newest base there; zero: none
 	Objects  int       `json:"objects"`
 	Bytes    int64     `json:"bytes"`
-	Lag      int       `json:"lag"` // segments that are not there yet
 	Problem  string    `json:"problem,omitempty"`
 }
 

@@ -204,7 +204,7 @@ type S3 struct {
 	EndpointEnv  string `yaml:"endpoint_env" json:"endpoint_env,omitempty"` // variable with the URL of a store that is not Amazon's
 	AccessKeyEnv string `yaml:"access_key_env" json:"access_key_env"`
 	SecretKeyEnv string `yaml:"secret_key_env" json:"secret_key_env"`
-	SealEnv      string `yaml:"seal_env" json:"seal_env"` // variable with the passphrase that all copies are encrypted with, at least 20 characters
+	SealEnv      string `yaml:"seal_env" json:"seal_env"` // variable with the key (age, AGE-SECRET-KEY-1…) that copies are encrypted for
 }
 
 // Secret is a reference, never a value. Exactly one field is set.

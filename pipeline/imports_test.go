@@ -39,7 +39,8 @@ var onlyIn = map[string]string{
 	"github.com/google/go-github":                "pipeline/github",
 	"github.com/golang-jwt/jwt":                  "pipeline/github",
 	"github.com/getkin/kin-openapi":              "pipeline/github/githubtest",
-	"github.com/aws/aws-sdk-go-v2":               "pipeline/target/aws",
+	"github.com/aws/aws-sdk-go-v2":               "pipeline/target",
+	"github.com/aws/aws-sdk-go-v2/service/s3":    "pipeline/target/local/backup",
 }
 
 func TestImportsPointOneWay(t *testing.T) {

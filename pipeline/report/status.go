@@ -92,6 +92,20 @@ func (p *printer) environment(e Environment) {
 	}
 }
 
+func (p *printer) backup(b *target.BackupStatus) {
+	switch {
+	case b == nil:
+	case !b.Kept:
+		p.hang("  backup     ", "none: "+b.Why)
+	case b.Problem != "":
+		p.hang("  backup     ", b.Problem)
+	case b.Base.IsZero():
+		p.f("  backup     none yet\n")
+	default:
+		p.f("  backup     base of %s, and all since then\n", stamp(b.Base))
+	}
+}
+
 func (p *printer) actual(e Environment) {
 	a := e.Actual
 	switch {
@@ -107,6 +121,7 @@ func (p *printer) actual(e Environment) {
 		p.f("  warm       %s, to go back to\n", short(a.Warm))
 	}
 	p.hang("  database   ", a.Database)
+	p.backup(a.Backup)
 	if a.Problem != "" {
 		p.hang("  problem    ", a.Problem)
 	}

@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"errors"
+	"path"
 	"sync"
 
 	"github.com/smartcloudops/gate/checks"
@@ -31,6 +32,9 @@ func (d *Daemon) openBackups(ctx context.Context, e *environments.Environment) e
 	if o.Dir == "" {
 		o.Dir = d.paths.dir("backup")
 	}
+	if e.Backup.S3 != nil {
+		o.Remote = remoteOf(*e.Backup.S3, d.paths.Environment, d.opt.Getenv)
+	}
 	k, err := backup.Open(ctx, o)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -44,6 +48,24 @@ func (d *Daemon) openBackups(ctx context.Context, e *environments.Environment) e
 	}
 	d.backups.keeper = k
 	return nil
+}
+
+// remoteOf reads what the declaration refers to. What is not set is for the
+// status: the environment serves all the same.
+func remoteOf(s environments.S3, environment string, getenv func(string) string) *backup.Remote {
+	r := &backup.Remote{Bucket: s.Bucket, Prefix: path.Join(s.Prefix, environment), Region: s.Region}
+	for _, v := range []struct {
+		name string
+		into *string
+	}{{s.EndpointEnv, &r.Endpoint}, {s.AccessKeyEnv, &r.AccessKey}, {s.SecretKeyEnv, &r.SecretKey}, {s.SealEnv, &r.Identity}} {
+		if v.name == "" {
+			continue
+		}
+		if *v.into = getenv(v.name); *v.into == "" && r.Broken == "" {
+			r.Broken = "the environment variable " + v.name + " is not set; set it where the daemon is started"
+		}
+	}
+	return r
 }
 
 func (d *Daemon) keepBackups(ctx context.Context) error {

@@ -85,7 +85,7 @@ const shop = `CREATE TABLE orders (id serial PRIMARY KEY, what text NOT NULL, pr
 func (d *driller) measure(t *testing.T) checks.BackupPayload {
 	t.Helper()
 	app := &environments.App{Name: "shop", Load: environments.Load{Endpoints: []environments.Endpoint{
-		{Name: "orders", Method: "GET", Path: "/orders?run=${RUN}", Safe: true, Expect: environments.Expect{Status: 200, Body: "orders: 5"}},
+		{Name: "orders", Method: "GET", Path: "/orders?run=${RUN}", Safe: true, Expect: environments.Expect{Status: 200, Body: "orders: "}},
 		{Name: "order", Method: "POST", Path: "/orders", Expect: environments.Expect{Status: 500}},
 	}}}
 	m, err := checks.Backup().Measure(t.Context(), checks.Input{

@@ -126,7 +126,8 @@ func explainOutput(err error, output, doing, path string) error {
 func complaint(output string) string {
 	for _, mark := range []string{"FATAL:", "PANIC:", "error:", "ERROR:"} {
 		for line := range strings.Lines(output) {
-			if _, said, found := strings.Cut(line, mark); found {
+			// What it told those who came too early is no complaint.
+			if _, said, found := strings.Cut(line, mark); found && !strings.Contains(said, "the database system is") {
 				return oneLine(said)
 			}
 		}

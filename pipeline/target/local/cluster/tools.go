@@ -142,3 +142,20 @@ func (c *Cluster) SystemIdentifier(ctx context.Context, data string) (string, er
 	}
 	return "", fmt.Errorf("pg_controldata names no system identifier of %s", data)
 }
+
+// WriteFile writes a file into a folder of the user that runs PostgreSQL, where a
+// planted link must not lead elsewhere.
+func (c *Cluster) WriteFile(dir, name string, b []byte) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	defer root.Close()
+	if err := root.WriteFile(name, b, 0o600); err != nil {
+		return explainSpace(err, "write "+name, dir)
+	}
+	if c.runner.root {
+		return root.Lchown(name, c.runner.uid, c.runner.gid)
+	}
+	return nil
+}

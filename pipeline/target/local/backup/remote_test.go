@@ -1,0 +1,164 @@
+package backup
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http/httptest"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"filippo.io/age"
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"github.com/smartcloudops/gate/checks"
+)
+
+// newStore is an object store in this process, and who may use it.
+func newStore(t *testing.T) (*s3mem.Backend, *Remote) {
+	t.Helper()
+	backend := s3mem.New()
+	if err := backend.CreateBucket("backups"); err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(gofakes3.New(backend).Server())
+	t.Cleanup(srv.Close)
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return backend, &Remote{Bucket: "backups", Prefix: "shop/staging", Endpoint: srv.URL, AccessKey: "someone", SecretKey: "whatever", Identity: id.String()}
+}
+
+func objects(t *testing.T, b *s3mem.Backend) map[string][]byte {
+	t.Helper()
+	list, err := b.ListBucket("backups", nil, gofakes3.ListBucketPage{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string][]byte{}
+	for _, o := range list.Contents {
+		got, err := b.GetObject("backups", o.Key, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[o.Key], err = io.ReadAll(got.Contents)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Contents.Close()
+	}
+	return out
+}
+
+func put(t *testing.T, b *s3mem.Backend, name string, body []byte) {
+	t.Helper()
+	if _, err := b.PutObject("backups", name, nil, bytes.NewReader(body), int64(len(body)), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCopiesInAnObjectStore(t *testing.T) {
+	backend, remote := newStore(t)
+	w := newWorld(t, func(o *Options) { o.Remote = remote })
+	w.exec(shop)
+	w.based(1)
+	p := (&driller{w: w}).measure(t)
+	if len(p.Faults) > 0 || len(p.Remote) != 1 || !p.Remote[0].Restored || !p.Remote[0].Equal || p.Remote[0].Objects < 3 {
+		t.Fatalf("%+v", p)
+	}
+	all := objects(t, backend)
+	var names []string
+	for name, body := range all {
+		names = append(names, name)
+		if !strings.HasPrefix(name, "shop/staging/") || !bytes.HasPrefix(body, []byte("age-encryption.org/v1")) || bytes.Contains(body, []byte("thing 4")) {
+			t.Errorf("%s is not sealed", name)
+		}
+	}
+	slices.Sort(names)
+
+	// The disk of the backups is gone: what the store has is enough.
+	w.close()
+	w.open(func(o *Options) {
+		o.Dir += "-new"
+		o.Remote = remote
+	})
+	w.based(1)
+	c := w.restore(checks.BackupPoint{Remote: true})
+	if n := count(t, c.OwnerURL(), "orders"); n != 500 {
+		t.Errorf("%d orders", n)
+	}
+	w.discard(c)
+	for name := range all {
+		if _, there := objects(t, backend)[name]; !there {
+			t.Errorf("%s was removed", name)
+		}
+	}
+
+	fails := func(t *testing.T, kind, says string) {
+		t.Helper()
+		c, err := w.k.Restore(t.Context(), checks.BackupPoint{Remote: true, Verify: true})
+		if err == nil {
+			w.discard(c)
+		}
+		var fault *checks.BackupFault
+		if !errors.As(err, &fault) || fault.Kind != kind || !strings.Contains(fault.What, says) {
+			t.Errorf("got %v, want %s with %q", err, kind, says)
+		}
+	}
+	t.Run("another key", func(t *testing.T) {
+		other, err := age.GenerateX25519Identity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := remote.Identity
+		remote.Identity = other.String()
+		defer func() { remote.Identity = own }()
+		fails(t, checks.FaultKey, "sealed for another key")
+	})
+	t.Run("one bit", func(t *testing.T) {
+		all := objects(t, backend)
+		newest := ""
+		for name := range all {
+			if strings.HasSuffix(name, tarSuffix) && path.Base(name) > path.Base(newest) {
+				newest = name
+			}
+		}
+		spoilt := slices.Clone(all[newest])
+		spoilt[len(spoilt)/2] ^= 1
+		put(t, backend, newest, spoilt)
+		fails(t, checks.FaultCorrupt, "can't be unpacked")
+		put(t, backend, newest, all[newest])
+	})
+	t.Run("a missing object", func(t *testing.T) {
+		all := objects(t, backend)
+		for name := range all {
+			if strings.HasSuffix(name, metaSuffix) {
+				if _, err := backend.DeleteObject("backups", name); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		// Until the next turn puts it back, there is none; then it is whole again.
+		c, err := w.k.Restore(t.Context(), checks.BackupPoint{Remote: true})
+		var fault *checks.BackupFault
+		if err == nil {
+			w.discard(c)
+		} else if !errors.As(err, &fault) || fault.Kind != checks.FaultNone {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestAStoreThatCanNotBeUsedIsAProblem(t *testing.T) {
+	w := newWorld(t, func(o *Options) {
+		o.Remote = &Remote{Bucket: "backups", Broken: "the environment variable KEY is not set"}
+	})
+	w.until("it is said", func() bool { return strings.Contains(w.k.Facts().Problem, "KEY is not set") })
+	if s := (&Remote{Bucket: "b", SecretKey: "hush", Identity: "hush"}).GoString(); strings.Contains(s, "hush") {
+		t.Errorf("says %s", s)
+	}
+}
