@@ -24,7 +24,7 @@ type ScalingPayload struct {
 	After       int     `json:"after"`
 	NewAnswered int     `json:"new_answered"` // of the instances that came
 	Highest     float64 `json:"highest"`      // value of the metric for each instance
-	Known       bool    `json:"known"`        // it had a value whenever it was looked at
+	Known       bool    `json:"known"`        // it had a value under that load
 	// UpSeconds is from the users' arrival until an instance more got traffic; 0:
 	// none did. DownSeconds is from their leaving until no more than Min were left.
 	UpSeconds   float64         `json:"up_seconds"`
@@ -72,7 +72,7 @@ func scalingDrill(ctx context.Context, r *DrillRun) (Measurement, error) {
 	}
 	force := r.in.Environment.ScalingInForce()
 	calm := force.DownAfter.D() + r.drills.Scale.D()
-	p := ScalingPayload{Known: true}
+	var p ScalingPayload
 	// Beginning at the fewest; what came before may have driven it up.
 	s, err := r.scaled(ctx, scaler, &p, calm, func(s Scaling) bool { return s.Actual <= s.Min && s.Desired <= s.Min })
 	if err != nil {
@@ -86,6 +86,7 @@ func scalingDrill(ctx context.Context, r *DrillRun) (Measurement, error) {
 		return Measurement{}, err
 	}
 	p.Users = r.users(s)
+	p.Highest, p.Peak = 0, p.Before // of what came before it says nothing
 	w := r.open()
 	r.in.Note(fmt.Sprintf("scaling: %d users without think time", p.Users))
 	leave := r.load.crowd(p.Users)
@@ -95,6 +96,7 @@ func scalingDrill(ctx context.Context, r *DrillRun) (Measurement, error) {
 	if err != nil {
 		return Measurement{}, err
 	}
+	p.Known = s.Known
 	if s.Actual > p.Before {
 		p.UpSeconds = time.Since(came).Seconds()
 		r.in.Note(fmt.Sprintf("scaling: %d instances after %.1f s", s.Actual, p.UpSeconds))
@@ -141,7 +143,7 @@ func (r *DrillRun) scaled(ctx context.Context, scaler Scaler, p *ScalingPayload,
 		if err != nil {
 			return s, fmt.Errorf("ask for the scaling: %w", err)
 		}
-		p.Peak, p.Highest, p.Known = max(p.Peak, s.Actual), max(p.Highest, s.Value), p.Known && s.Known
+		p.Peak, p.Highest = max(p.Peak, s.Actual), max(p.Highest, s.Value)
 		if done(s) || time.Now().After(until) {
 			return s, nil
 		}

@@ -263,7 +263,7 @@ func (m *Gate) all(ctx context.Context, c plain.Call) ([]*Evidence, error) {
 	}
 	with := directories(all)
 	// What is measured under load must have the machine to itself.
-	for _, check := range []string{"load", "update", "migration", "backup", "tls"} {
+	for _, check := range []string{"load", "update", "rollback", "restart", "scaling", "migration", "backup", "tls"} {
 		e, err := m.measure(ctx, check, c, with, gosec, govulncheck, gitleaks)
 		if err != nil {
 			return all, err

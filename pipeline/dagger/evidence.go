@@ -98,7 +98,7 @@ func (m *Gate) measure(ctx context.Context, check string, c plain.Call, with []*
 }
 
 // running are the checks that need the environment to serve.
-var running = map[string]bool{"load": true, "update": true, "migration": true, "backup": true, "tls": true}
+var running = map[string]bool{"load": true, "update": true, "rollback": true, "restart": true, "scaling": true, "migration": true, "backup": true, "tls": true}
 
 // withEvidence mounts evidence and names it to gate.
 func withEvidence(on *dagger.Container, args []string, with []*dagger.Directory) (*dagger.Container, []string) {

@@ -108,6 +108,25 @@ func figuresOf(e checks.Evidence) string {
 			}
 			return s
 		})
+	case "rollback":
+		return sentenceOf(e.Payload, func(x checks.RollbackPayload) string {
+			if !x.Reached {
+				return "the earlier release did not come up: " + x.Problem
+			}
+			return fmt.Sprintf("%d of %d requests failed%s; back in %s, forth in %s; %s", x.Failed, x.Requests, inParentheses(counts(x.Failures)), milliseconds(x.BackSeconds), milliseconds(x.ForthSeconds), x.Schema)
+		})
+	case "restart":
+		return sentenceOf(e.Payload, func(x checks.RestartPayload) string {
+			var all []string
+			for _, f := range x.Faults {
+				all = append(all, fmt.Sprintf("%s back after %.1f s (%d of %d in flight lost, %d refused, %d errors)", f.Part, f.RecoverSeconds, f.Lost, f.InFlight, f.Refused, f.Errors))
+			}
+			return fmt.Sprintf("%s; of %d acknowledged writes %d missing, %d doubled", strings.Join(all, ", "), x.Writes.Acknowledged, x.Writes.Missing, x.Writes.Doubled)
+		})
+	case "scaling":
+		return sentenceOf(e.Payload, func(x checks.ScalingPayload) string {
+			return fmt.Sprintf("%d to %d instances after %.1f s, back to %d after %.1f s; %d of %d requests failed%s", x.Before, x.Peak, x.UpSeconds, x.After, x.DownSeconds, x.Failed, x.Requests, inParentheses(counts(x.Failures)))
+		})
 	case "tls":
 		return sentenceOf(e.Payload, func(x checks.TLSPayload) string {
 			s := fmt.Sprintf("%s at %s for %s, chain valid: %t, name valid: %t, until %s", x.Version, x.Address, x.Name, x.ChainValid, x.NameValid, stamp(x.NotAfter))

@@ -120,19 +120,7 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if d.st, err = readState(o.Paths.stateFile()); err != nil {
 		return nil, err
 	}
-	if d.st.Replacing {
-		// Killed in the middle: what served before still does, and fill brings
-		// back what was replaced already.
-		d.st.Canary, d.st.Weight, d.st.Replacing = arm{}, 0, false
-		if err := d.save(); err != nil {
-			return nil, err
-		}
-	}
-	if d.st.Rehearsing {
-		if d.st.Warm.Revision != nil {
-			d.st.Stable, d.st.Warm = d.st.Warm, arm{}
-		}
-		d.st.Canary, d.st.Weight, d.st.Rehearsing = arm{}, 0, false
+	if d.st.undo() {
 		if err := d.save(); err != nil {
 			return nil, err
 		}

@@ -26,13 +26,16 @@ import (
 	"github.com/smartcloudops/gate/pipeline/target"
 )
 
-// program is an app that says its name. The one called never is never ready.
+// program is an app that says its name. The one called never is never ready,
+// the one called slow sleeps before it answers, and the one called broken
+// answers every request of a client with an error.
 const program = `package main
 
 import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 )
 
 const name = %q
@@ -43,7 +46,15 @@ func main() {
 			http.Error(w, "not yet", http.StatusServiceUnavailable)
 		}
 	})
-	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, name) })
+	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		switch name {
+		case "slow":
+			time.Sleep(80 * time.Millisecond)
+		case "broken":
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		fmt.Fprint(w, name)
+	})
 	if err := http.ListenAndServe(os.Getenv("LISTEN"), nil); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

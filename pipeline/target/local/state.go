@@ -101,3 +101,18 @@ func writeFile(file string, b []byte) error {
 	}
 	return nil
 }
+
+// undo takes back what a killed daemon was in the middle of, where that is no
+// promotion, and says whether there was anything.
+func (s *state) undo() bool {
+	if !s.Replacing && !s.Rehearsing {
+		return false
+	}
+	// What served before still does, and fill brings back what was replaced
+	// already.
+	if s.Rehearsing && s.Warm.Revision != nil {
+		s.Stable, s.Warm = s.Warm, arm{}
+	}
+	s.Canary, s.Weight, s.Replacing, s.Rehearsing = arm{}, 0, false, false
+	return true
+}

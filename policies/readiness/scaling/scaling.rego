@@ -129,7 +129,7 @@ used(p) := count([n | some n in p.per_instance; n > 0])
 # description: what the scaling can't see it can't follow
 blind(p) := "" if {
 	p.known == true
-} else := "; it had no figure at times"
+} else := "; it had no figure to go by"
 
 # METADATA
 # title: Causes of failures

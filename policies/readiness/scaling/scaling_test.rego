@@ -35,7 +35,7 @@ test_one_that_is_stuck_fails if {
 test_one_that_is_blind_fails if {
 	c := with_payload([["peak", 2], ["up_seconds", 0], ["highest", 0], ["known", false]])
 	c.verdict == "fail"
-	contains(c.why, "it had no figure at times")
+	contains(c.why, "it had no figure to go by")
 }
 
 test_bounds_that_leave_no_room_fail if {
