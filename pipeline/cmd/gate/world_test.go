@@ -62,7 +62,7 @@ const fast = `thresholds:
 // shortDrills are thresholds that drills of a second or two can meet, and
 // quickScaling has instances come and go as fast.
 const (
-	shortDrills  = "  rollback: {min_requests: 50, max_seconds: 120}\n  restart: {min_requests: 20, min_writes: 5}\n  scaling: {min_requests: 50}\n" +
+	shortDrills = "  rollback: {min_requests: 50, max_seconds: 120}\n  restart: {min_requests: 20, min_writes: 5}\n  scaling: {min_requests: 50}\n" +
 		"  migration: {min_acknowledged: 20, min_app_acknowledged: 5, max_interval_seconds: 5, max_lock_seconds: 10, max_wait_seconds: 10}\n"
 	quickScaling = "scaling: {metric: concurrency, target: 4, up_after: 500ms, down_after: 1s}\n"
 )
