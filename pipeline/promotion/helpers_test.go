@@ -99,6 +99,9 @@ func fakeChecks() []checks.Check {
 		{Name: "config", Criterion: "config", Version: 1, Scope: environment},
 		{Name: "load", Criterion: "load", Version: 1, Scope: release, InEnv: true, Exclusive: true},
 		{Name: "update", Criterion: "update", Version: 1, Scope: release, InEnv: true, Exclusive: true, Parameters: previous},
+		{Name: "rollback", Criterion: "rollback", Version: 1, Scope: release, InEnv: true, Exclusive: true, Parameters: previous},
+		{Name: "restart", Criterion: "restart", Version: 1, Scope: release, InEnv: true, Exclusive: true, Parameters: previous},
+		{Name: "scaling", Criterion: "scaling", Version: 1, Scope: release, InEnv: true, Exclusive: true, Parameters: previous},
 		{Name: "tls", Criterion: "tls", Version: 1, Scope: environment, InEnv: true},
 	}
 }
@@ -134,11 +137,32 @@ func payload(check, release string, now time.Time) any {
 	case "load":
 		return checks.LoadPayload{Users: 50, ThinkSeconds: 1, LittleLaw: 1, Generator: sound, Closed: phase, Open: phase}
 	case "update":
-		return checks.UpdatePayload{From: digest('0'), To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4, PerInstance: map[string]int{"1": 500, "2": 500}, Generator: sound}
+		return checks.UpdatePayload{From: digest('0'), To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4, PerInstance: map[string]int{"1": 500, "2": 500}, Generator: sound, Log: checks.LogCount{Sent: 1000, Logged: 1000}}
+	case "rollback":
+		return checks.RollbackPayload{DrillFigures: drilled(2), From: digest('0'), To: release, Reached: true, BackSeconds: 1, ForthSeconds: 0.01, ByPrevious: 300, ByRelease: 400, Schema: "its own"}
+	case "restart":
+		fault := func(part string, restarts int) checks.RestartFault {
+			return checks.RestartFault{Part: part, What: part, How: "SIGKILL", By: "the daemon", Recovered: true, RecoverSeconds: 1, Requests: 300, InstancesBefore: 2, InstancesAfter: 2, Restarts: restarts}
+		}
+		return checks.RestartPayload{
+			DrillFigures: drilled(2), Faults: []checks.RestartFault{fault("instance", 1), fault("daemon", 0), fault("database", 0)},
+			Writes: checks.WriteCount{Declared: true, Sent: 100, Acknowledged: 100, Found: 100},
+		}
+	case "scaling":
+		return checks.ScalingPayload{DrillFigures: drilled(4), Metric: "concurrency", Target: 8, Min: 2, Max: 10, Users: 48, Before: 2, Peak: 4, After: 2, NewAnswered: 2, Highest: 20, Known: true, UpSeconds: 2, DownSeconds: 10}
 	case "tls":
 		return checks.TLSPayload{Address: "127.0.0.1:8443", Name: "localhost", Version: "TLS 1.3", MinVersion: "TLS 1.2", ChainValid: true, NameValid: true, PrivateTrust: true, NotAfter: now.Add(60 * 24 * time.Hour), Issuer: "gate"}
 	}
 	panic("no payload for check " + check)
+}
+
+// drilled are figures of a drill that so many instances answered.
+func drilled(instances int) checks.DrillFigures {
+	f := checks.DrillFigures{Rate: 50, Seconds: 20, Requests: 1000, PerInstance: map[string]int{}, Generator: checks.GeneratorFacts{CPUShare: 0.2}}
+	for i := range instances {
+		f.PerInstance[fmt.Sprint(i+1)] = 100
+	}
+	return f
 }
 
 var compiled = sync.OnceValues(func() (*policies.Policies, error) { return policies.New(context.Background(), nil) })

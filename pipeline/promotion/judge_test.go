@@ -101,9 +101,11 @@ func TestDecide(t *testing.T) {
 				t.Errorf("from a dirty tree: %s, want %s", d.Decision.Verdict, want)
 			}
 			// Each piece of evidence that counts is needed: without it, nothing.
-			for _, name := range []string{"tests", "scan", "leaks", "config", "load", "update", "tls"} {
+			drills := []string{"rollback", "restart", "scaling"}
+			for _, name := range append([]string{"tests", "scan", "leaks", "config", "load", "update", "tls"}, drills...) {
 				rest := slices.DeleteFunc(slices.Clone(all), func(e checks.Evidence) bool { return e.Check == name })
-				needed := stage != policies.Admission || !slices.Contains([]string{"load", "update", "tls"}, name)
+				needed := stage != policies.Admission || !slices.Contains(append([]string{"load", "update", "tls"}, drills...), name)
+				needed = needed && (stage != policies.Serving || !slices.Contains(drills, name))
 				if d := decide(t, j, sheet(t, rest...), r, stage); d.Decision.Verdict.Promotes() == needed {
 					t.Errorf("without %s: %s", name, d.Decision.Verdict)
 				}
@@ -182,9 +184,9 @@ func TestDecideWhere(t *testing.T) {
 		lacks    []string
 	}{
 		{policies.Readiness, onlyStaging, nil},
-		{policies.Readiness, onlyProduction, []string{"config", "load", "update", "tls"}},
+		{policies.Readiness, onlyProduction, []string{"config", "load", "update", "rollback", "restart", "scaling", "tls"}},
 		{policies.Promotion, onlyStaging, []string{"config"}},
-		{policies.Promotion, onlyProduction, []string{"load", "update", "tls"}},
+		{policies.Promotion, onlyProduction, []string{"load", "update", "rollback", "restart", "scaling", "tls"}},
 		{policies.Serving, onlyStaging, []string{"config", "tls"}},
 		{policies.Serving, onlyProduction, []string{"load", "update"}},
 	} {
