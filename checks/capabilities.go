@@ -27,6 +27,13 @@ type Reverted struct {
 	Problem   string        `json:"problem,omitempty"`
 }
 
+// AccessLogger counts the lines of an access log.
+type AccessLogger interface {
+	// Logged is how many lines there are for each request of the run, by its
+	// number: the header X-Gate-Run of a request is "<run>.<number>".
+	Logged(ctx context.Context, run string) (map[int64]int, error)
+}
+
 // The parts of an environment that a Breaker can kill.
 const (
 	PartInstance = "instance"

@@ -2,7 +2,9 @@ package checks
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,13 +60,14 @@ type drillSample struct {
 	why             string
 	answered        bool
 	instance        string
+	seq             int64
 	values          *loadValues // of a write that can be found again
 	other           bool        // it may have written, and nobody knows where
 }
 
 func newDrillLoad(in Input) (*drillLoad, error) {
 	app := in.Declarations.App
-	endpoints := loadEndpoints(in.Environment, app.Load.Endpoints)
+	endpoints := slices.Clone(loadEndpoints(in.Environment, app.Load.Endpoints))
 	l := &drillLoad{rate: app.Update.Rate, seed: loadSeed(in.Release)}
 	if app.Drills.Write != nil && loadAudience(in.Environment) == "all" {
 		weights := 0
@@ -72,7 +75,15 @@ func newDrillLoad(in Input) (*drillLoad, error) {
 			weights += e.Weight
 		}
 		l.write, l.writeAt = app.Drills.Write, len(endpoints)
-		endpoints = append(append([]environments.Endpoint(nil), endpoints...), l.write.Endpoint(max(1, weights/4)))
+		endpoints = append(endpoints, l.write.Endpoint(max(1, weights/4)))
+	}
+	for i := range endpoints {
+		// By it the access log tells each request of this run.
+		endpoints[i].Headers = maps.Clone(endpoints[i].Headers)
+		if endpoints[i].Headers == nil {
+			endpoints[i].Headers = map[string]string{}
+		}
+		endpoints[i].Headers["X-Gate-Run"] = "${RUN}.${SEQ}"
 	}
 	var err error
 	l.plan, l.dialer, err = newLoadRequests(LoadOptions{
@@ -134,8 +145,8 @@ func (l *drillLoad) client(i, n int) {
 // returns when it is free again, zero when the load was stopped.
 func (l *drillLoad) send(client *loadClient, endpoint, user int, due, free time.Time) time.Time {
 	client.strict = l.strict.Load()
-	s := drillSample{due: due, sent: time.Now()}
 	values := l.plan.values(user)
+	s := drillSample{due: due, sent: time.Now(), seq: values.seq}
 	if l.write != nil && endpoint == l.writeAt {
 		s.values = &values
 	} else if m := l.plan.endpoints[endpoint].method; m != "GET" && m != "HEAD" {
@@ -326,4 +337,46 @@ type drillUnreadable struct{ path, why string }
 
 func (e *drillUnreadable) Error() string {
 	return "what was written can't be read at " + e.path + ": " + e.why + "; see drills.write.read in app.yaml"
+}
+
+// LogCount compares an access log with the requests that were sent.
+type LogCount struct {
+	Sent    int64 `json:"sent"`    // requests that were answered
+	Logged  int64 `json:"logged"`  // of those, with exactly one line
+	Missing int64 `json:"missing"` // without a line
+	Doubled int64 `json:"doubled"` // with several
+}
+
+// logged looks for the line of every request that was answered. The log may be a
+// moment behind.
+func (l *drillLoad) logged(ctx context.Context, log AccessLogger, samples []drillSample) (LogCount, error) {
+	timer := loadTimer()
+	defer timer.Stop()
+	for until := time.Now().Add(5 * time.Second); ; {
+		lines, err := log.Logged(ctx, l.plan.run)
+		if err != nil {
+			return LogCount{}, err
+		}
+		var c LogCount
+		for _, s := range samples {
+			if !s.answered {
+				continue
+			}
+			c.Sent++
+			switch n := lines[s.seq]; {
+			case n == 0:
+				c.Missing++
+			case n > 1:
+				c.Doubled++
+			default:
+				c.Logged++
+			}
+		}
+		if c.Missing == 0 || time.Now().After(until) {
+			return c, nil
+		}
+		if err := loadSleep(ctx, timer, time.Now().Add(100*time.Millisecond)); err != nil {
+			return c, err
+		}
+	}
 }

@@ -185,6 +185,7 @@ type UpdatePayload struct {
 	QuietP95    float64        `json:"quiet_p95"`        // before anything was replaced
 	P95         float64        `json:"p95"`
 	P99         float64        `json:"p99"`
+	Log         LogCount       `json:"log"` // lines of the access log
 	Phases      []UpdatePhase  `json:"phases"`
 	Generator   GeneratorFacts `json:"generator"`
 }

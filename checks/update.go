@@ -67,6 +67,12 @@ func updateDrill(ctx context.Context, r *DrillRun) (Measurement, error) {
 		return Measurement{}, errors.Join(err, broken)
 	}
 	payload := updatePayload(r.in, w, marks, replaced, seconds)
+	if log, ok := r.in.Target.(AccessLogger); ok {
+		var err error
+		if payload.Log, err = r.load.logged(ctx, log, w.samples); err != nil {
+			return Measurement{}, errors.Join(err, broken)
+		}
+	}
 	r.load.mu.Lock()
 	announced := r.load.announced
 	r.load.mu.Unlock()
@@ -192,6 +198,10 @@ func updatePool(payloads [][]byte) ([]byte, error) {
 		sum.Failed += p.Failed
 		sum.Failures = loadAddCounts(sum.Failures, p.Failures)
 		sum.Replaced += p.Replaced
+		sum.Log.Sent += p.Log.Sent
+		sum.Log.Logged += p.Log.Logged
+		sum.Log.Missing += p.Log.Missing
+		sum.Log.Doubled += p.Log.Doubled
 		sum.PerInstance = loadAddCounts(sum.PerInstance, p.PerInstance)
 		sum.QuietP95, sum.P95, sum.P99 = max(sum.QuietP95, p.QuietP95), max(sum.P95, p.P95), max(sum.P99, p.P99)
 		sum.Phases = append(sum.Phases, p.Phases...)

@@ -100,6 +100,9 @@ func fakeChecks() []checks.Check {
 		{Name: "load", Criterion: "load", Version: 1, Scope: release, InEnv: true, Exclusive: true},
 		{Name: "update", Criterion: "update", Version: 1, Scope: release, InEnv: true, Exclusive: true, Parameters: previous},
 		{Name: "backup", Criterion: "backup", Version: 1, Scope: environment, InEnv: true},
+		{Name: "rollback", Criterion: "rollback", Version: 1, Scope: release, InEnv: true, Exclusive: true, Parameters: previous},
+		{Name: "restart", Criterion: "restart", Version: 1, Scope: release, InEnv: true, Exclusive: true, Parameters: previous},
+		{Name: "scaling", Criterion: "scaling", Version: 1, Scope: release, InEnv: true, Exclusive: true, Parameters: previous},
 		{Name: "tls", Criterion: "tls", Version: 1, Scope: environment, InEnv: true},
 		{Name: "network", Criterion: "network", Version: 1, Scope: environment, InEnv: true},
 		{Name: "secrets", Criterion: "secrets", Version: 1, Scope: environment, InEnv: true},
@@ -148,13 +151,25 @@ func payload(check, release string, now time.Time) any {
 			Checkpoint: &checks.LoadCheckpoint{Forced: true, During: checks.LoadWindow{Requests: 60, P95: 0.02}},
 		}
 	case "update":
-		return checks.UpdatePayload{From: digest('0'), To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4, PerInstance: map[string]int{"1": 500, "2": 500}, Generator: sound}
+		return checks.UpdatePayload{From: digest('0'), To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4, PerInstance: map[string]int{"1": 500, "2": 500}, Generator: sound, Log: checks.LogCount{Sent: 1000, Logged: 1000}}
 	case "backup":
 		return checks.BackupPayload{
 			BaseTime: now.Add(-time.Hour), BaseAgeSeconds: 3600, Streaming: true, Restored: true, Verified: true, Amcheck: true, Point: true,
 			Tables: 3, Equal: 3, Rows: 1000, RPOSeconds: 0.1, RTOSeconds: 8, Answered: 2, Asked: 2,
 			Remote: []checks.BackupRemote{}, Faults: []checks.BackupFault{},
 		}
+	case "rollback":
+		return checks.RollbackPayload{DrillFigures: drilled(2), From: digest('0'), To: release, Reached: true, BackSeconds: 1, ForthSeconds: 0.01, ByPrevious: 300, ByRelease: 400, Schema: "its own"}
+	case "restart":
+		fault := func(part string, restarts int) checks.RestartFault {
+			return checks.RestartFault{Part: part, What: part, How: "SIGKILL", By: "the daemon", Recovered: true, RecoverSeconds: 1, Requests: 300, InstancesBefore: 2, InstancesAfter: 2, Restarts: restarts}
+		}
+		return checks.RestartPayload{
+			DrillFigures: drilled(2), Faults: []checks.RestartFault{fault("instance", 1), fault("daemon", 0), fault("database", 0)},
+			Writes: checks.WriteCount{Declared: true, Sent: 100, Acknowledged: 100, Found: 100},
+		}
+	case "scaling":
+		return checks.ScalingPayload{DrillFigures: drilled(4), Metric: "concurrency", Target: 8, Min: 2, Max: 10, Users: 48, Before: 2, Peak: 4, After: 2, NewAnswered: 2, Highest: 20, Known: true, UpSeconds: 2, DownSeconds: 10}
 	case "tls":
 		return checks.TLSPayload{Address: "127.0.0.1:8443", Name: "localhost", Version: "TLS 1.3", MinVersion: "TLS 1.2", ChainValid: true, NameValid: true, PrivateTrust: true, NotAfter: now.Add(60 * 24 * time.Hour), Issuer: "gate"}
 	case "network":
@@ -182,6 +197,15 @@ func payload(check, release string, now time.Time) any {
 		return checks.UptimePayload{From: to.Add(-checks.UptimeWindow), To: to, WindowSeconds: 2592000, Seconds: 2592000, OK: 2592000}
 	}
 	panic("no payload for check " + check)
+}
+
+// drilled are figures of a drill that so many instances answered.
+func drilled(instances int) checks.DrillFigures {
+	f := checks.DrillFigures{Rate: 50, Seconds: 20, Requests: 1000, PerInstance: map[string]int{}, Generator: checks.GeneratorFacts{CPUShare: 0.2}}
+	for i := range instances {
+		f.PerInstance[fmt.Sprint(i+1)] = 100
+	}
+	return f
 }
 
 var compiled = sync.OnceValues(func() (*policies.Policies, error) { return policies.New(context.Background(), nil) })

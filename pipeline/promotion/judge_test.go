@@ -101,9 +101,12 @@ func TestDecide(t *testing.T) {
 				t.Errorf("from a dirty tree: %s, want %s", d.Decision.Verdict, want)
 			}
 			// Each piece of evidence that counts is needed: without it, nothing.
-			for _, name := range []string{"tests", "scan", "leaks", "config", "runbooks", "load", "update", "backup", "alerting", "uptime", "tls", "network", "secrets"} {
+			drills := []string{"rollback", "restart", "scaling", "migration"}
+			running := append([]string{"load", "update", "backup", "alerting", "tls", "network", "secrets"}, drills...)
+			for _, name := range append([]string{"tests", "scan", "leaks", "config", "runbooks", "uptime"}, running...) {
 				rest := slices.DeleteFunc(slices.Clone(all), func(e checks.Evidence) bool { return e.Check == name })
-				needed := stage != policies.Admission || !slices.Contains([]string{"load", "update", "backup", "alerting", "tls", "network", "secrets"}, name)
+				needed := stage != policies.Admission || !slices.Contains(running, name)
+				needed = needed && (stage != policies.Serving || !slices.Contains(drills, name))
 				if name == "uptime" {
 					needed = stage == policies.Serving
 				}
@@ -185,9 +188,9 @@ func TestDecideWhere(t *testing.T) {
 		lacks    []string
 	}{
 		{policies.Readiness, onlyStaging, nil},
-		{policies.Readiness, onlyProduction, []string{"config", "load", "update", "backup", "alerting", "tls", "network", "secrets"}},
+		{policies.Readiness, onlyProduction, []string{"config", "load", "update", "rollback", "restart", "scaling", "backup", "alerting", "tls", "network", "secrets"}},
 		{policies.Promotion, onlyStaging, []string{"config"}},
-		{policies.Promotion, onlyProduction, []string{"load", "update", "backup", "alerting", "tls", "network", "secrets"}},
+		{policies.Promotion, onlyProduction, []string{"load", "update", "rollback", "restart", "scaling", "backup", "alerting", "tls", "network", "secrets"}},
 		{policies.Serving, onlyStaging, []string{"config", "backup", "alerting", "uptime", "tls", "network", "secrets"}},
 		{policies.Serving, onlyProduction, []string{"load", "update"}},
 	} {

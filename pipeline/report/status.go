@@ -48,10 +48,19 @@ func (e Environment) Health() target.Health {
 	case len(e.Actual.Instances) == 0:
 		return target.Degraded
 	}
+	serving := 0
 	for _, in := range e.Actual.Instances {
-		if in.Health != target.Healthy {
+		switch {
+		case in.Role == "starting" || in.Role == "leaving":
+			// Comes or goes, as when the load has changed: those that serve count.
+		case in.Health != target.Healthy:
 			return target.Degraded
+		default:
+			serving++
 		}
+	}
+	if serving == 0 {
+		return target.Degraded
 	}
 	if e.Hold != nil {
 		return target.Paused
@@ -141,6 +150,9 @@ func (p *printer) actual(e Environment) {
 	}
 	if w := a.Alerts; w != nil {
 		p.alerts(w)
+	}
+	if v := a.Scaling; v != nil && v.Metric != "" {
+		p.hang("  scaling    ", fmt.Sprintf("%d of %d to %d instances, %d wanted: %s; %.1f instance-hours saved since %s", v.Actual, v.Min, v.Max, v.Desired, v.Why, v.Saved, stamp(v.Since)))
 	}
 	if len(a.Instances) == 0 {
 		p.f("  instances  none\n")

@@ -6,13 +6,15 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/smartcloudops/gate/pipeline/target/local/balancer"
 )
 
 const (
-	accessBytes = 64 << 20 // a bigger access log is rotated
-	accessKeep  = 3
+	accessBytes = 64 << 20       // a bigger access log is rotated
+	accessAge   = 24 * time.Hour // and so is an older one
+	accessKeep  = 7              // files beside the current one; older ones are removed
 )
 
 // accessLog is one JSON line a request. Lines are handed to one goroutine, so
@@ -46,7 +48,7 @@ func (a *accessLog) write(r balancer.AccessRecord) {
 func (a *accessLog) run(f *os.File, name string) {
 	defer close(a.done)
 	defer func() { f.Close() }()
-	size := int64(0)
+	size, since := int64(0), time.Now()
 	if fi, err := f.Stat(); err == nil {
 		size = fi.Size()
 	}
@@ -56,7 +58,7 @@ func (a *accessLog) run(f *os.File, name string) {
 			continue
 		}
 		n, _ := f.Write(append(b, '\n'))
-		if size += int64(n); size < accessBytes {
+		if size += int64(n); size < accessBytes && time.Since(since) < accessAge {
 			continue
 		}
 		for i := accessKeep; i > 1; i-- {
@@ -68,7 +70,7 @@ func (a *accessLog) run(f *os.File, name string) {
 			continue
 		}
 		f.Close()
-		f, size = next, 0
+		f, size, since = next, 0, time.Now()
 	}
 }
 

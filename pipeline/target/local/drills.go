@@ -1,6 +1,8 @@
 package local
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -26,6 +30,8 @@ const (
 var (
 	_ checks.Reverter = (*Client)(nil)
 	_ checks.Scaler   = (*Client)(nil)
+
+	_ checks.AccessLogger = (*Client)(nil)
 )
 
 // holdLimit bounds a rehearsal: whoever asks for more has mistaken the unit.
@@ -219,6 +225,43 @@ func (c *Client) Break(ctx context.Context, part string) (checks.Broken, error) 
 	var out checks.Broken
 	err := c.call(ctx, http.MethodPost, pathBreak, breakAsk{part}, &out)
 	return out, err
+}
+
+// Logged implements checks.AccessLogger: the access log is on this machine.
+func (c *Client) Logged(ctx context.Context, run string) (map[int64]int, error) {
+	out := map[int64]int{}
+	mark := []byte(`"run":"` + run + `.`)
+	for _, name := range []string{c.paths.AccessLog() + ".1", c.paths.AccessLog()} {
+		f, err := os.Open(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("access log: %w", err)
+		}
+		sc := bufio.NewScanner(f)
+		sc.Buffer(nil, 1<<20)
+		for sc.Scan() && ctx.Err() == nil {
+			if !bytes.Contains(sc.Bytes(), mark) {
+				continue
+			}
+			var r struct {
+				Run string `json:"run"`
+			}
+			if err := json.Unmarshal(sc.Bytes(), &r); err != nil {
+				continue // no line that counts
+			}
+			if n, err := strconv.ParseInt(strings.TrimPrefix(r.Run, run+"."), 10, 64); err == nil {
+				out[n]++
+			}
+		}
+		err = errors.Join(sc.Err(), ctx.Err())
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("access log: %w", err)
+		}
+	}
+	return out, nil
 }
 
 // Managed says whether a service manager starts the daemon again when it ends.

@@ -40,6 +40,10 @@ shape := {
 	"failed": "count",
 	"replaced": "count",
 	"per_instance": "counts",
+	"log.sent": "count",
+	"log.logged": "count",
+	"log.missing": "count",
+	"log.doubled": "count",
 	"generator.dropped": "count",
 }
 
@@ -57,6 +61,10 @@ rows(p) := [
 	lib.row(p.to == input.release, "error", "the update was measured to another release"),
 	lib.row(p.failed <= p.requests, "error", "more requests failed than were sent"),
 	lib.row(p.failed <= limits.max_failed, "fail", sprintf("%d of %d requests failed, at most %d may%s", [p.failed, p.requests, limits.max_failed, causes(p)])),
+	lib.row((p.log.logged + (p.log.missing + p.log.doubled)) == p.log.sent, "error", "the lines of the access log do not add up"),
+	lib.row(p.log.sent <= p.requests, "error", "more requests were looked for in the access log than were sent"),
+	lib.row(p.log.logged == p.log.sent, "fail", sprintf("of %d answered requests %d have one line in the access log: %d have none, %d several", [p.log.sent, p.log.logged, p.log.missing, p.log.doubled])),
+	lib.row(p.log.sent >= (p.requests - p.failed), "inconclusive", sprintf("%d of %d answered requests were looked for in the access log", [p.log.sent, p.requests - p.failed])),
 	lib.row(p.requests >= limits.min_requests, "inconclusive", sprintf("%d requests, at least %d", [p.requests, limits.min_requests])),
 	lib.row(p.replaced >= limits.min_replaced, "inconclusive", sprintf("%d instances replaced, at least %d", [p.replaced, limits.min_replaced])),
 	lib.row(used(p) >= limits.min_instances_used, "inconclusive", sprintf("%d instances answered, at least %d must", [used(p), limits.min_instances_used])),

@@ -22,10 +22,11 @@ test_a_failed_request_at_a_raised_limit_passes if {
 	fixtures.judged(given, "update").verdict == "pass"
 }
 
-test_exactly_enough_passes if with_payload([["requests", 300], ["replaced", 2]]).verdict == "pass"
+test_exactly_enough_passes if with_payload([["requests", 300], ["log/sent", 300], ["log/logged", 300], ["replaced", 2]]).verdict == "pass"
 
 test_too_little_is_inconclusive if {
-	every change in [["requests", 299], ["replaced", 1], ["per_instance", {"1": 1000, "2": 0}], ["per_instance", {}], ["generator/dropped", 1]] {
+	with_payload([["requests", 299], ["log/sent", 299], ["log/logged", 299]]).verdict == "inconclusive"
+	every change in [["replaced", 1], ["per_instance", {"1": 1000, "2": 0}], ["per_instance", {}], ["generator/dropped", 1]] {
 		c := with_payload([change])
 		c.verdict == "inconclusive"
 		c.next == "gate verify staging --check update"
@@ -36,8 +37,17 @@ test_an_update_to_another_release_is_an_error if with_payload([["to", "sha256:bb
 
 test_more_failures_than_requests_are_never_a_pass if with_payload([["failed", 1001]]).verdict == "fail"
 
+test_every_answered_request_has_one_line if {
+	c := with_payload([["log/logged", 998], ["log/missing", 1], ["log/doubled", 1]])
+	c.verdict == "fail"
+	contains(c.why, "of 1000 answered requests 998 have one line in the access log: 1 have none, 1 several")
+	with_payload([["log/logged", 999]]).verdict == "fail"
+	with_payload([["log/sent", 999], ["log/logged", 999]]).verdict == "inconclusive"
+	with_payload([["log/sent", 1001], ["log/logged", 1001]]).verdict == "error"
+}
+
 test_absent_figures_are_errors if {
-	every path in ["to", "requests", "failed", "replaced", "per_instance", "generator", "generator/dropped"] {
+	every path in ["to", "requests", "failed", "replaced", "per_instance", "log", "log/sent", "log/logged", "log/missing", "log/doubled", "generator", "generator/dropped"] {
 		fixtures.without("update", "update", sprintf("/payload/%s", [path])).verdict == "error"
 	}
 }

@@ -28,6 +28,7 @@ const (
 	HeaderInstance  = "X-Gate-Instance"  // on a response: ID of the instance that answered
 	HeaderArm       = "X-Gate-Arm"       // on a synthetic request: stable or canary
 	HeaderSynthetic = "X-Gate-Synthetic" // on a synthetic request: the key
+	HeaderRun       = "X-Gate-Run"       // on a request of a measurement: its number there, for the access log
 )
 
 // ErrServing: the instance is still in the set that gets traffic.
@@ -80,6 +81,8 @@ type AccessRecord struct {
 	Synthetic bool          `json:"synthetic,omitempty"`
 	Failed    bool          `json:"failed,omitempty"` // by the service, not by the client
 	Attempts  int           `json:"attempts"`         // instances that were tried; 0: none was there
+	Bytes     int64         `json:"bytes"`            // of the answer's body that were passed on
+	Run       string        `json:"run,omitempty"`    // of a measurement, and the request's number in it
 }
 
 // Counts are totals since the balancer was made, of all requests whatever

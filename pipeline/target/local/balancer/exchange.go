@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"regexp"
 	"sync/atomic"
 	"time"
 )
@@ -46,12 +47,21 @@ type exchange struct {
 	unbounded bool      // the answer ends when somebody hangs up
 	complete  bool      // an answer was passed on to its end
 	broken    atomic.Bool
+	run       string
+	bytes     atomic.Int64
 }
+
+// runs is what a measurement may call its requests: anything else could be put
+// into the log by whoever likes to.
+var runs = regexp.MustCompile(`^[0-9a-f]{16}\.[0-9]{1,15}$`)
 
 // handle serves one request.
 func (b *Balancer) handle(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{b: b, start: b.opt.Now(), in: r}
 	x.armStart = x.start
+	if run := r.Header.Get(HeaderRun); runs.MatchString(run) {
+		x.run = run
+	}
 	b.counts.inFlight.Add(1)
 	// Deferred, because a ReverseProxy aborts a half-sent answer by a panic that
 	// the server takes for "close this connection".
@@ -207,7 +217,7 @@ func (x *exchange) head(res *http.Response) error {
 		x.unbounded = true
 	}
 	if res.Body != nil && res.Body != http.NoBody {
-		res.Body = &answer{ReadCloser: res.Body, broken: &x.broken}
+		res.Body = &answer{ReadCloser: res.Body, broken: &x.broken, bytes: &x.bytes}
 	}
 	return nil
 }
@@ -226,10 +236,12 @@ func (x *exchange) name(h http.Header) {
 type answer struct {
 	io.ReadCloser
 	broken *atomic.Bool
+	bytes  *atomic.Int64
 }
 
 func (a *answer) Read(p []byte) (int, error) {
 	n, err := a.ReadCloser.Read(p)
+	a.bytes.Add(int64(n))
 	if err != nil && err != io.EOF {
 		a.broken.Store(true)
 	}
@@ -313,7 +325,7 @@ func (x *exchange) end() {
 	rec := AccessRecord{
 		Time: x.start, Method: x.in.Method, Path: x.in.URL.Path, Proto: x.in.Proto,
 		Status: x.status, Duration: b.opt.Now().Sub(x.start), Canary: x.kind == canary, Synthetic: x.synthetic,
-		Failed: x.failed, Attempts: x.attempts,
+		Failed: x.failed, Attempts: x.attempts, Bytes: x.bytes.Load(), Run: x.run,
 	}
 	if x.backend != nil {
 		rec.Release, rec.Instance = x.backend.Release, x.backend.ID
