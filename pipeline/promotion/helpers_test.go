@@ -99,6 +99,7 @@ func fakeChecks() []checks.Check {
 		{Name: "config", Criterion: "config", Version: 1, Scope: environment},
 		{Name: "load", Criterion: "load", Version: 1, Scope: release, InEnv: true, Exclusive: true},
 		{Name: "update", Criterion: "update", Version: 1, Scope: release, InEnv: true, Exclusive: true, Parameters: previous},
+		{Name: "migration", Criterion: "migration", Version: 1, Scope: release, InEnv: true, Parameters: previous},
 		{Name: "backup", Criterion: "backup", Version: 1, Scope: environment, InEnv: true},
 		{Name: "rollback", Criterion: "rollback", Version: 1, Scope: release, InEnv: true, Exclusive: true, Parameters: previous},
 		{Name: "restart", Criterion: "restart", Version: 1, Scope: release, InEnv: true, Exclusive: true, Parameters: previous},
@@ -152,6 +153,18 @@ func payload(check, release string, now time.Time) any {
 		}
 	case "update":
 		return checks.UpdatePayload{From: digest('0'), To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4, PerInstance: map[string]int{"1": 500, "2": 500}, Generator: sound, Log: checks.LogCount{Sent: 1000, Logged: 1000}}
+	case "migration":
+		return checks.MigrationPayload{
+			Release: release, Previous: digest('0'), Declared: true, Files: 3, Pending: 1, Statements: 2,
+			Copy: checks.RehearsedCopy{Rows: 1000},
+			Rehearsal: &checks.RehearsalFigures{
+				Changes: 2, Samples: 40, Interval: 0.01, LockSeconds: 0.02, WaitSeconds: 0.03, Probes: 500,
+				Users: &checks.ReleaseRun{Ready: true, Requests: 60},
+			},
+			PreviousOnNew: &checks.ReleaseRun{Ready: true, Requests: 96},
+			ACID:          checks.ACIDFigures{Writers: 50, Kills: 30, Crashes: 2, Acknowledged: 4000, Found: 4000, Reads: 100},
+			App:           &checks.ACIDFigures{Writers: 50, Kills: 2, Acknowledged: 900, Found: 900, Reads: 50},
+		}
 	case "backup":
 		return checks.BackupPayload{
 			BaseTime: now.Add(-time.Hour), BaseAgeSeconds: 3600, Streaming: true, Restored: true, Verified: true, Amcheck: true, Point: true,
