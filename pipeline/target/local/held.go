@@ -73,8 +73,48 @@ func (d *Daemon) heldSecrets(ctx context.Context) (checks.HeldSecrets, error) {
 		}
 		out.Known = append(out.Known, known)
 	}
+	out.Known = append(out.Known, d.ownSecrets(ctx, e)...)
 	slices.SortFunc(out.Known, func(a, b checks.KnownSecret) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+// ownSecrets are those that the daemon itself needs, for backups and alerts.
+// What can't be read is named where it is used.
+func (d *Daemon) ownSecrets(ctx context.Context, e *environments.Environment) []checks.KnownSecret {
+	var out []checks.KnownSecret
+	variable := func(what, name string) {
+		if v := d.opt.Getenv(name); name != "" && v != "" {
+			out = append(out, checks.KnownSecret{Name: what, Value: v, Daemon: []string{name}})
+		}
+	}
+	declared := func(what string, ref *environments.Secret) {
+		if ref == nil {
+			return
+		}
+		if v, err := d.vault.Value(ctx, what, *ref); err == nil {
+			known := checks.KnownSecret{Name: what, Value: v.Reveal()}
+			if ref.Env != "" {
+				known.Daemon = []string{ref.Env}
+			}
+			out = append(out, known)
+		}
+	}
+	if s3 := e.Backup.S3; s3 != nil {
+		variable("key of the object store", s3.SecretKeyEnv)
+		variable("seal of backups", s3.SealEnv)
+	}
+	if a := e.Alerts; a != nil {
+		if a.SMTP != nil {
+			declared("password of the mail server", a.SMTP.Password)
+		}
+		for what, hook := range map[string]*environments.Webhook{"webhook": a.Webhook, "incident": a.Incident, "heartbeat": a.Heartbeat} {
+			if hook != nil {
+				variable("address of the "+what, hook.URLEnv)
+				declared("secret of the "+what, hook.Secret)
+			}
+		}
+	}
+	return out
 }
 
 // holding are the variables whose declaration holds the placeholder.

@@ -29,12 +29,6 @@ const (
 	diskSpan  = 10 * time.Minute // a shorter growth may be a build
 )
 
-// BackupReporter is whoever makes the environment's backups.
-type BackupReporter interface {
-	// BackupState is how backups stand; nil: none are made.
-	BackupState() *watch.Backup
-}
-
 // watching is the watch over the environment, and whom it tells.
 type watching struct {
 	d        *Daemon
@@ -186,8 +180,8 @@ func (w *watching) facts(context.Context) watch.Facts {
 		}
 		return path.Join(folder, alert+".md")
 	}
-	if b, ok := any(d).(BackupReporter); ok {
-		f.Backup = b.BackupState()
+	if b := d.backupFacts(); b.Kept {
+		f.Backup = &watch.Backup{Newest: b.BaseTime, MaxAge: 2 * s.Environment.Backup.Interval(), Problem: b.Problem}
 	}
 	f.Exercise, f.Disks = w.exercising(f.Disks)
 	return f

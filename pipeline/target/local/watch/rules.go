@@ -291,7 +291,8 @@ func backedUp(b Backup, now time.Time) condition {
 	case b.Problem != "":
 		c.holds, c.summary = true, b.Problem
 	case b.Newest.IsZero():
-		c.holds, c.summary = true, "there is no backup"
+		// A new environment's first one takes a moment.
+		c.holds, c.summary, c.pause = true, "there is no backup", 10*time.Minute
 	case b.MaxAge > 0 && now.Sub(b.Newest) > b.MaxAge:
 		c.holds = true
 	}
