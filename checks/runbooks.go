@@ -250,7 +250,13 @@ func (p *RunbooksPayload) earliest() {
 	}
 }
 
-// runbooksPool keeps the newest reading: all are of the same files.
+// runbooksPool keeps the newest reading, as all are of the same files; if one saw
+// less all the same, that one.
 func runbooksPool(payloads [][]byte) ([]byte, error) {
-	return poolWorst(payloads, func(_, b RunbooksPayload) RunbooksPayload { return b })
+	return poolWorst(payloads, func(a, b RunbooksPayload) RunbooksPayload {
+		if len(a.Runbooks) < len(b.Runbooks) || len(a.Missing) > len(b.Missing) {
+			return a
+		}
+		return b
+	})
 }

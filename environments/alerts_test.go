@@ -21,7 +21,7 @@ func TestMistakesInAlertsNameFileAndLine(t *testing.T) {
 		"user without password":  {"alerts: {smtp: {host: x, port: 25, tls: tls, from: a@b.c, to: [a@b.c], user: u}}", "go together"},
 		"webhook in the clear":   {"alerts: {webhook: {url: '" + hidden + "'}}", "no address that alerts may be sent to"},
 		"webhook with two":       {"alerts: {webhook: {url: https://x.example.org, url_env: X}}", "no address, or two"},
-		"secret with none":       {"alerts: {webhook: {url: https://x.example.org, secret: {}}}", "refers to none"},
+		"secret with none":       {"alerts: {webhook: {url: https://x.example.org, secret: {}}}", "refers to no source"},
 		"runbooks in a folder":   {"alerts: {local: true, runbooks: docs}", "alerts.runbooks"},
 		"folder without a root":  {"alerts: {local: true, disks: [{path: data, bytes: 1}]}", "alerts.disks[0].path"},
 		"metrics for everybody":  {"alerts: {local: true}\nmetrics: {listen: 0.0.0.0:9464}", "metrics.listen"},

@@ -39,7 +39,7 @@ func TestHostileSignatures(t *testing.T) {
 	j, r := newJudge(t), releaseRecord('a')
 	j.Trusted = trusted
 	all := proof(t, j, NewView(), r)
-	decided := func(check string, signers []string) DecisionRecord {
+	decided := func(check string, signers []string, stage policies.Stage) DecisionRecord {
 		l := &log{t: t}
 		l.release('a')
 		for i, e := range all {
@@ -49,9 +49,9 @@ func TestHostileSignatures(t *testing.T) {
 				l.items[i+1].Signers = signers
 			}
 		}
-		return decide(t, j, l.fold(), r, policies.Promotion)
+		return decide(t, j, l.fold(), r, stage)
 	}
-	if d := decided("", nil); d.Decision.Verdict != policies.Pass {
+	if d := decided("", nil, policies.Promotion); d.Decision.Verdict != policies.Pass {
 		t.Fatalf("signed as it must be: %s: %s", d.Decision.Verdict, Unmet(d.Decision))
 	}
 	for _, c := range j.Checks {
@@ -68,15 +68,23 @@ func TestHostileSignatures(t *testing.T) {
 			"a meter and an approver":  {"approver", "meter"},
 			"a meter of another place": {"elsewhere", "meter"},
 		} {
-			d := decided(c.Name, signers)
+			d := decided(c.Name, signers, asking(c))
 			if d.Decision.Verdict.Promotes() || !strings.Contains(Unmet(d.Decision), "not signed by a key that may measure here") {
 				t.Errorf("%s signed by %s: %s: %s", c.Name, name, d.Decision.Verdict, Unmet(d.Decision))
 			}
 		}
-		if d := decided(c.Name, []string{"meter", "other meter"}); d.Decision.Verdict != policies.Pass {
+		if d := decided(c.Name, []string{"meter", "other meter"}, asking(c)); d.Decision.Verdict != policies.Pass {
 			t.Errorf("%s signed by two who may: %s", c.Name, Unmet(d.Decision))
 		}
 	}
+}
+
+// asking is a stage that asks for what the check shows.
+func asking(c checks.Check) policies.Stage {
+	if slices.Contains(policies.Required[policies.Promotion], c.Criterion) {
+		return policies.Promotion
+	}
+	return policies.Serving
 }
 
 // TestNobodyRetriesUntilLucky: of every check, one bad run among good ones stays.
@@ -109,7 +117,7 @@ func TestNobodyRetriesUntilLucky(t *testing.T) {
 				runs = append(runs, again)
 			}
 		}
-		d, err := j.Decide(t.Context(), sheet(t, runs...), r, "production", policies.Promotion)
+		d, err := j.Decide(t.Context(), sheet(t, runs...), r, "production", asking(c))
 		if err == nil && d.Decision.Verdict.Promotes() {
 			t.Errorf("one bad run of %s among good ones: %s", c.Name, d.Decision.Verdict)
 		}

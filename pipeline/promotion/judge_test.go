@@ -188,9 +188,9 @@ func TestDecideWhere(t *testing.T) {
 		lacks    []string
 	}{
 		{policies.Readiness, onlyStaging, nil},
-		{policies.Readiness, onlyProduction, []string{"config", "load", "update", "rollback", "restart", "scaling", "backup", "alerting", "tls", "network", "secrets"}},
+		{policies.Readiness, onlyProduction, []string{"config", "load", "update", "rollback", "restart", "scaling", "migration", "backup", "alerting", "tls", "network", "secrets"}},
 		{policies.Promotion, onlyStaging, []string{"config"}},
-		{policies.Promotion, onlyProduction, []string{"load", "update", "rollback", "restart", "scaling", "backup", "alerting", "tls", "network", "secrets"}},
+		{policies.Promotion, onlyProduction, []string{"load", "update", "rollback", "restart", "scaling", "migration", "backup", "alerting", "tls", "network", "secrets"}},
 		{policies.Serving, onlyStaging, []string{"config", "backup", "alerting", "uptime", "tls", "network", "secrets"}},
 		{policies.Serving, onlyProduction, []string{"load", "update"}},
 	} {

@@ -53,7 +53,6 @@ listener_shape := {"protocol": "text", "address": "text", "port": "count", "role
 # title: Faults of a payload
 # description: of itself and of each listener
 faults(p) := lib.faults(p, shape, "payload") | {fault |
-	is_array(p.listeners)
 	some l in array.concat(p.listeners, exposures(p))
 	some fault in lib.faults(l, listener_shape, "listener")
 }
