@@ -79,12 +79,22 @@ rows(p) := [
 	lib.row(since(p) >= (0 - lib.tolerance_seconds), "error", "the base backup is of the future"),
 	lib.row(every_remote(p), "fail", "the copy in the object store could not be restored, or is another"),
 	lib.row(p.tables >= limits.min_tables, "inconclusive", sprintf("%d tables compared, at least %d", [p.tables, limits.min_tables])),
-	lib.row(p.rows >= limits.min_rows, "inconclusive", sprintf("%d rows compared, at least %d", [p.rows, limits.min_rows])),
+	lib.row(p.rows >= limits.min_rows, scarce(p), sprintf("%d rows compared, at least %d", [p.rows, limits.min_rows])),
 	lib.row(p.asked >= 1, "inconclusive", "the app was not asked anything on the copy: app.yaml declares no safe request, or the copy was no good"),
 	lib.row(p.rpo_seconds > 0, "inconclusive", "how long a row takes into the archive was not measured"),
 	lib.row(p.rto_seconds > 0, "inconclusive", "how long it takes to serve from a copy was not measured"),
 	lib.row(is_elsewhere(p), "warn", "the backup is on the disk of the data alone: one disk takes both"),
 ]
+
+# METADATA
+# title: Too few rows
+# description: where a release proves itself they show nothing; a service that people have not used yet has none
+default scarce(_) := "inconclusive"
+
+scarce(p) := "warn" if {
+	p.rows == 0
+	input.stage == "serving"
+}
 
 # METADATA
 # title: Age of the base backup

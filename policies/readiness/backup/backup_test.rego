@@ -101,3 +101,19 @@ test_mistyped_figures_are_errors if {
 	with_payload([["faults", null]]).verdict == "error"
 	with_payload([["remote", {}]]).verdict == "error"
 }
+
+serving(changes) := fixtures.judged(json.patch(fixtures.spoiled("backup", "backup", changes), [{"op": "add", "path": "/stage", "value": "serving"}]), "backup")
+
+test_a_database_that_nobody_has_used_yet_warns_where_it_serves if {
+	rows := [{"op": "add", "path": "/payload/rows", "value": 0}]
+	serving(rows).verdict == "warn"
+	fixtures.judged(fixtures.spoiled("backup", "backup", rows), "backup").verdict == "inconclusive"
+}
+
+test_some_rows_but_too_few_are_inconclusive_wherever if {
+	few := json.patch(fixtures.spoiled("backup", "backup", [{"op": "add", "path": "/payload/rows", "value": 1}]), [
+		{"op": "add", "path": "/stage", "value": "serving"},
+		{"op": "add", "path": "/thresholds/backup/min_rows", "value": 2},
+	])
+	fixtures.judged(few, "backup").verdict == "inconclusive"
+}
