@@ -108,6 +108,7 @@ func Backup() Check {
 		Version:   1,
 		Scope:     OfEnvironment,
 		InEnv:     true,
+		After:     []string{"load"},
 		Title:     "Backup restored, compared and served from",
 		Parameters: func(in Input) map[string]string {
 			p := map[string]string{"retakes": strconv.Itoa(backupRetakes)}

@@ -63,6 +63,7 @@ type Parts struct {
 	Database int `json:"database"` // process; 0: it is not gate's own
 	Ready    int `json:"ready"`    // instances that get traffic
 	Restarts int `json:"restarts"` // of instances, ever
+	Wanted   int `json:"wanted"`   // instances that the load asks for; 0: that is not known
 }
 
 // Scaler says what the scaling does.

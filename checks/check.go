@@ -14,9 +14,10 @@ type Check struct {
 	Criterion string // the criterion that it serves; a criterion may need several checks
 	Version   int    // raised when the same input would measure something else
 	Scope     Scope
-	InEnv     bool // measured on a running environment
-	Exclusive bool // nothing else may run beside it
-	Outside   bool // a program of the repository: it gets an export of its own
+	InEnv     bool     // measured on a running environment
+	Exclusive bool     // nothing else may run beside it
+	After     []string // checks before it, where both are measured: they leave something to look at
+	Outside   bool     // a program of the repository: it gets an export of its own
 	Title     string
 
 	// Parameters are what the measurement depends on beside its subject: they go

@@ -32,7 +32,7 @@ const migrationTidy = 30 * time.Second
 // What the migrations would do is read, too, with PostgreSQL's own parser.
 func Migration() Check {
 	return Check{
-		Name: "migration", Criterion: "migration", Version: 1, Scope: OfRelease, InEnv: true,
+		Name: "migration", Criterion: "migration", Version: 1, Scope: OfRelease, InEnv: true, After: []string{"load"},
 		Title:      "Migrations rehearsed, and writes that survive crashes",
 		Parameters: migrationParameters,
 		Estimate: func(in Input) time.Duration {

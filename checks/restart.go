@@ -127,7 +127,7 @@ func (r *DrillRun) fault(ctx context.Context, breaker Breaker, part string) (Res
 		over = end
 	}
 	f.RecoverSeconds = over.Sub(began).Seconds()
-	f.InstancesBefore, f.InstancesAfter, f.Restarts = before.Ready, after.Ready, after.Restarts-before.Restarts
+	f.InstancesBefore, f.InstancesAfter, f.Restarts = wanted(before, after), after.Ready, after.Restarts-before.Restarts
 	// Requests that were due earlier may still have been under way.
 	for _, s := range r.load.between(began.Add(-loadTimeout), end) {
 		f.count(s, began, dead)
@@ -184,7 +184,7 @@ func (l *drillLoad) waits(before time.Time) bool {
 // restored says whether the part that was killed is there again, as another
 // process, and nothing else is missing.
 func restored(part string, before, now Parts) bool {
-	if now.Ready < before.Ready || now.Daemon == 0 {
+	if now.Ready < wanted(before, now) || now.Daemon == 0 {
 		return false
 	}
 	switch part {
@@ -196,6 +196,15 @@ func restored(part string, before, now Parts) bool {
 		return before.Database == 0 || now.Database != before.Database && now.Database != 0
 	}
 	return false
+}
+
+// wanted is how many instances must be there again: what is no longer needed may
+// have gone meanwhile.
+func wanted(before, now Parts) int {
+	if now.Wanted > 0 {
+		return min(before.Ready, now.Wanted)
+	}
+	return before.Ready
 }
 
 // count adds a request, when the part was dead between began and dead.

@@ -287,7 +287,7 @@ func (s *state) steps(known string, path []*environments.Environment) []step {
 				continue
 			}
 			name := "check " + c.Name + " " + e.Name
-			steps = append(steps, s.check(c, e, name, []string{in}))
+			steps = append(steps, s.check(c, e, name, append(after(steps, c, " "+e.Name), in)))
 			measured = append(measured, name)
 		}
 		if len(drills) > 0 {
@@ -361,7 +361,7 @@ func (s *state) measuring(known string, e *environments.Environment) ([]step, er
 			continue
 		}
 		name := "check " + c.Name
-		steps = append(steps, s.check(c, e, name, needs))
+		steps = append(steps, s.check(c, e, name, append(after(steps, c, ""), needs...)))
 		measured = append(measured, name)
 	}
 	if len(drills) > 0 {
@@ -377,6 +377,18 @@ func (s *state) measuring(known string, e *environments.Environment) ([]step, er
 		stage = policies.Serving
 	}
 	return append(steps, step{name: "judge", needs: measured, do: s.decide(e, stage, criteria...)}), nil
+}
+
+// after are the steps of the checks that c comes after, as far as there are any.
+func after(steps []step, c checks.Check, where string) []string {
+	var names []string
+	for _, other := range c.After {
+		name := "check " + other + where
+		if slices.ContainsFunc(steps, func(x step) bool { return x.name == name }) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // standing are the steps after which the environment serves what is to be

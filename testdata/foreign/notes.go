@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,13 +23,11 @@ type note struct {
 	At   time.Time `json:"at"`
 }
 
+//go:embed schema.sql
+var schema string
+
 func dbUp(ctx context.Context, pool *pgxpool.Pool) error {
-	_, err := pool.Exec(ctx, `
-		CREATE TABLE IF NOT EXISTS notes (
-			id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-			text text NOT NULL,
-			at   timestamptz NOT NULL DEFAULT now()
-		)`)
+	_, err := pool.Exec(ctx, schema)
 	if err != nil {
 		return fmt.Errorf("create the table of notes: %w", err)
 	}

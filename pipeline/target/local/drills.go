@@ -202,6 +202,9 @@ func (c *Client) Parts(ctx context.Context) (checks.Parts, error) {
 		return checks.Parts{}, err
 	}
 	p := checks.Parts{Daemon: r.PID, Database: r.DatabasePID, Restarts: r.Restarts}
+	if r.Scaling != nil {
+		p.Wanted = r.Scaling.Desired
+	}
 	for _, in := range r.Instances {
 		if in.Role == "stable" && in.Health == target.Healthy {
 			p.Ready++

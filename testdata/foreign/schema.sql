@@ -1,0 +1,5 @@
+CREATE TABLE IF NOT EXISTS notes (
+	id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	text text NOT NULL,
+	at   timestamptz NOT NULL DEFAULT now()
+);
