@@ -154,7 +154,7 @@ func TestRules(t *testing.T) {
 		"a certificate that ends":    {2, func(_ int, l *Look) { l.NotAfter = l.Wall.Add(13 * 24 * time.Hour) }, "fires certificate"},
 		"a certificate":              {2, func(_ int, l *Look) { l.NotAfter = l.Wall.Add(15 * 24 * time.Hour) }, ""},
 		"a full disk":                {2, func(_ int, l *Look) { l.Disks = []DiskUse{{"/x", 96, 100, time.Hour}} }, "fires disk:/x"},
-		"no backup":                  {2, func(_ int, l *Look) { l.Backup = &Backup{} }, "fires backup"},
+		"no backup yet":              {2, func(_ int, l *Look) { l.Backup = &Backup{} }, ""},
 		"an old backup":              {2, func(_ int, l *Look) { l.Backup = &Backup{Newest: l.Wall.Add(-2 * time.Hour), MaxAge: time.Hour} }, "fires backup"},
 		"a backup that failed":       {2, func(_ int, l *Look) { l.Backup = &Backup{Newest: l.Wall, MaxAge: time.Hour, Problem: "slot lost"} }, "fires backup"},
 		"a backup":                   {2, func(_ int, l *Look) { l.Backup = &Backup{Newest: l.Wall, MaxAge: time.Hour} }, ""},
