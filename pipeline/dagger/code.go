@@ -6,12 +6,7 @@ import (
 	"github.com/smartcloudops/gate/pipeline/dagger/internal/dagger"
 )
 
-// Lint the code with golangci-lint, as pinned by the module.
-//
-// Returns what it says; findings are an error.
-//
-// +check
-func (m *Gate) Lint(ctx context.Context) (string, error) {
+func (m *Gate) lint(ctx context.Context) (string, error) {
 	tools := m.Own.Directory("tools")
 	linter := m.modules(tools).
 		WithMountedDirectory("/work/tools", tools).
@@ -27,14 +22,7 @@ func (m *Gate) Lint(ctx context.Context) (string, error) {
 		Stdout(ctx)
 }
 
-// Test the policies.
-//
-// Those of the module by their own tests, those that the clone lays over them by compiling them.
-//
-// Returns what was tested; a failure is an error.
-//
-// +check
-func (m *Gate) Policies(ctx context.Context) (string, error) {
+func (m *Gate) policies(ctx context.Context) (string, error) {
 	tested, err := m.modules(m.Own).
 		WithMountedDirectory("/work/gate", m.Own).
 		WithWorkdir("/work/gate").

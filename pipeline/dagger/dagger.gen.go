@@ -59,7 +59,7 @@ func (r Gate) MarshalJSON() ([]byte, error) {
 	var concrete struct {
 		Source      *dagger.Directory
 		Own         *dagger.Directory
-		Environment string
+		Environment Environment
 		Base        *dagger.Container
 		Database    *dagger.Container
 		Vulndb      *dagger.Directory
@@ -79,7 +79,7 @@ func (r *Gate) UnmarshalJSON(bs []byte) error {
 	var concrete struct {
 		Source      *dagger.Directory
 		Own         *dagger.Directory
-		Environment string
+		Environment Environment
 		Base        *dagger.Container
 		Database    *dagger.Container
 		Vulndb      *dagger.Directory
@@ -96,6 +96,38 @@ func (r *Gate) UnmarshalJSON(bs []byte) error {
 	r.Database = concrete.Database
 	r.Vulndb = concrete.Vulndb
 	r.Goproxy = concrete.Goproxy
+	return nil
+}
+
+func (r Release) MarshalJSON() ([]byte, error) {
+	var concrete struct {
+		Digest  string
+		Commit  string
+		Layout  *dagger.Directory
+		Archive *dagger.File
+	}
+	concrete.Digest = r.Digest
+	concrete.Commit = r.Commit
+	concrete.Layout = r.Layout
+	concrete.Archive = r.Archive
+	return json.Marshal(&concrete)
+}
+
+func (r *Release) UnmarshalJSON(bs []byte) error {
+	var concrete struct {
+		Digest  string
+		Commit  string
+		Layout  *dagger.Directory
+		Archive *dagger.File
+	}
+	err := json.Unmarshal(bs, &concrete)
+	if err != nil {
+		return err
+	}
+	r.Digest = concrete.Digest
+	r.Commit = concrete.Commit
+	r.Layout = concrete.Layout
+	r.Archive = concrete.Archive
 	return nil
 }
 
@@ -183,35 +215,49 @@ func (r *Decision) UnmarshalJSON(bs []byte) error {
 	return nil
 }
 
-func (r Release) MarshalJSON() ([]byte, error) {
-	var concrete struct {
-		Digest  string
-		Commit  string
-		Layout  *dagger.Directory
-		Archive *dagger.File
+func (r Environment) IsEnum() {}
+
+func (r Environment) Name() string {
+	switch r {
+	case Production:
+		return "Production"
+	case Staging:
+		return "Staging"
 	}
-	concrete.Digest = r.Digest
-	concrete.Commit = r.Commit
-	concrete.Layout = r.Layout
-	concrete.Archive = r.Archive
-	return json.Marshal(&concrete)
+	return ""
 }
 
-func (r *Release) UnmarshalJSON(bs []byte) error {
-	var concrete struct {
-		Digest  string
-		Commit  string
-		Layout  *dagger.Directory
-		Archive *dagger.File
+func (r Environment) Value() string {
+	return string(r)
+}
+
+func (r Environment) MarshalJSON() ([]byte, error) {
+	if r == "" {
+		return []byte("\"\""), nil
 	}
-	err := json.Unmarshal(bs, &concrete)
+	name := r.Name()
+	if name == "" {
+		return nil, fmt.Errorf("invalid enum value %q", r)
+	}
+	return json.Marshal(name)
+}
+
+func (r *Environment) UnmarshalJSON(bs []byte) error {
+	var s string
+	err := json.Unmarshal(bs, &s)
 	if err != nil {
 		return err
 	}
-	r.Digest = concrete.Digest
-	r.Commit = concrete.Commit
-	r.Layout = concrete.Layout
-	r.Archive = concrete.Archive
+	switch s {
+	case "":
+		*r = ""
+	case "Staging":
+		*r = Staging
+	case "Production":
+		*r = Production
+	default:
+		return fmt.Errorf("invalid enum value %q", s)
+	}
 	return nil
 }
 
@@ -386,6 +432,20 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 		}
 	case "Gate":
 		switch fnName {
+		case "Build":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			return (*Gate).Build(&parent, ctx, commit)
 		case "Test":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
@@ -631,20 +691,6 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				}
 			}
 			return (*Gate).Verify(&parent, ctx, commit, base, nonce)
-		case "Lint":
-			var parent Gate
-			err = json.Unmarshal(parentJSON, &parent)
-			if err != nil {
-				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
-			}
-			return (*Gate).Lint(&parent, ctx)
-		case "Policies":
-			var parent Gate
-			err = json.Unmarshal(parentJSON, &parent)
-			if err != nil {
-				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
-			}
-			return (*Gate).Policies(&parent, ctx)
 		case "Decide":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
@@ -687,13 +733,90 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				}
 			}
 			return (*Gate).Decide(&parent, ctx, evidence, nonce, since, until, commit)
-		case "Gate":
+		case "Report":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
 			if err != nil {
 				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
 			}
-			return (*Gate).Gate(&parent), nil
+			var evidence *dagger.Directory
+			if inputArgs["evidence"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["evidence"]), &evidence)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg evidence", err))
+				}
+			}
+			var nonce string
+			if inputArgs["nonce"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
+				}
+			}
+			var since string
+			if inputArgs["since"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["since"]), &since)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg since", err))
+				}
+			}
+			var until string
+			if inputArgs["until"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["until"]), &until)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg until", err))
+				}
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			return (*Gate).Report(&parent, evidence, nonce, since, until, commit), nil
+		case "Run":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			var base string
+			if inputArgs["base"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["base"]), &base)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg base", err))
+				}
+			}
+			var nonce string
+			if inputArgs["nonce"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
+				}
+			}
+			return (*Gate).Run(&parent, ctx, commit, base, nonce)
+		case "Lint":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Gate).Lint(&parent, ctx)
+		case "Policies":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			return (*Gate).Policies(&parent, ctx)
 		case "Postgres":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
@@ -708,7 +831,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				}
 			}
 			return (*Gate).Postgres(&parent, password), nil
-		case "Build":
+		case "Staging":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
 			if err != nil {
@@ -721,7 +844,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
 				}
 			}
-			return (*Gate).Build(&parent, ctx, commit)
+			return (*Gate).Staging(&parent, ctx, commit)
 		case "Publish":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
@@ -826,6 +949,13 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg knownHosts", err))
 				}
 			}
+			var authority *dagger.File
+			if inputArgs["authority"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["authority"]), &authority)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg authority", err))
+				}
+			}
 			var timeout string
 			if inputArgs["timeout"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["timeout"]), &timeout)
@@ -833,7 +963,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg timeout", err))
 				}
 			}
-			return (*Gate).Promote(&parent, ctx, release, reason, key, token, server, ssh, knownHosts, timeout)
+			return (*Gate).Promote(&parent, ctx, release, reason, key, token, server, ssh, knownHosts, authority, timeout)
 		case "Rollback":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
@@ -889,6 +1019,13 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg knownHosts", err))
 				}
 			}
+			var authority *dagger.File
+			if inputArgs["authority"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["authority"]), &authority)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg authority", err))
+				}
+			}
 			var timeout string
 			if inputArgs["timeout"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["timeout"]), &timeout)
@@ -896,12 +1033,19 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg timeout", err))
 				}
 			}
-			return (*Gate).Rollback(&parent, ctx, reason, key, to, token, server, ssh, knownHosts, timeout)
+			return (*Gate).Rollback(&parent, ctx, reason, key, to, token, server, ssh, knownHosts, authority, timeout)
 		case "Status":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
 			if err != nil {
 				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var admin *dagger.Socket
+			if inputArgs["admin"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["admin"]), &admin)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg admin", err))
+				}
 			}
 			var token *dagger.Secret
 			if inputArgs["token"] != nil {
@@ -931,91 +1075,21 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg knownHosts", err))
 				}
 			}
-			return (*Gate).Status(&parent, ctx, token, server, ssh, knownHosts)
-		case "Report":
+			var authority *dagger.File
+			if inputArgs["authority"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["authority"]), &authority)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg authority", err))
+				}
+			}
+			return (*Gate).Status(&parent, ctx, admin, token, server, ssh, knownHosts, authority)
+		case "Gate":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
 			if err != nil {
 				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
 			}
-			var evidence *dagger.Directory
-			if inputArgs["evidence"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["evidence"]), &evidence)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg evidence", err))
-				}
-			}
-			var nonce string
-			if inputArgs["nonce"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
-				}
-			}
-			var since string
-			if inputArgs["since"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["since"]), &since)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg since", err))
-				}
-			}
-			var until string
-			if inputArgs["until"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["until"]), &until)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg until", err))
-				}
-			}
-			var commit string
-			if inputArgs["commit"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
-				}
-			}
-			return (*Gate).Report(&parent, evidence, nonce, since, until, commit), nil
-		case "Run":
-			var parent Gate
-			err = json.Unmarshal(parentJSON, &parent)
-			if err != nil {
-				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
-			}
-			var commit string
-			if inputArgs["commit"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
-				}
-			}
-			var base string
-			if inputArgs["base"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["base"]), &base)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg base", err))
-				}
-			}
-			var nonce string
-			if inputArgs["nonce"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
-				}
-			}
-			return (*Gate).Run(&parent, ctx, commit, base, nonce)
-		case "Staging":
-			var parent Gate
-			err = json.Unmarshal(parentJSON, &parent)
-			if err != nil {
-				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
-			}
-			var commit string
-			if inputArgs["commit"] != nil {
-				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
-				if err != nil {
-					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
-				}
-			}
-			return (*Gate).Staging(&parent, ctx, commit)
+			return (*Gate).Gate(&parent), nil
 		case "":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
@@ -1036,7 +1110,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg own", err))
 				}
 			}
-			var environment string
+			var environment Environment
 			if inputArgs["environment"] != nil {
 				err = json.Unmarshal([]byte(inputArgs["environment"]), &environment)
 				if err != nil {

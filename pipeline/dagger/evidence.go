@@ -12,25 +12,6 @@ import (
 	"github.com/smartcloudops/gate/pipeline/dagger/plain"
 )
 
-// What a check measured, unsigned: somebody who runs no code of the commit has
-// to import it (gate evidence import) before it counts.
-type Evidence struct {
-	// Folder for gate evidence import: claim.json and evidence/, and what people read beside them.
-	Directory *dagger.Directory
-	// Name of the check.
-	Check string
-	// What came of the measurement: completed, error, unavailable, invalid or not_applicable.
-	Status string
-	// Why it is not completed.
-	Reason string
-	// What the call was given, or had made up, as its nonce.
-	Nonce string
-	// Exit code of gate: 0 pass, 3 fail, 4 not enough to tell. It is about this evidence alone.
-	Exit int
-	// The evidence as gate wrote it.
-	Json string
-}
-
 // Fail unless the check has measured, and what it measured has not failed.
 //
 // Returns the evidence.
@@ -60,7 +41,7 @@ func (m *Gate) measure(ctx context.Context, check string, c plain.Call, with []*
 	if err != nil {
 		return nil, err
 	}
-	args := append([]string{"gate", "verify", m.Environment, "--check", check}, c.Flags()...)
+	args := append([]string{"gate", "verify", string(m.Environment), "--check", check}, c.Flags()...)
 	if check == "tests" {
 		args = append([]string{"gate", "test"}, c.Flags()...)
 	}
@@ -134,7 +115,7 @@ func said(ctx context.Context, c *dagger.Container) string {
 // withDatabase binds a PostgreSQL of the check's own, where the environment takes
 // the address of one from a variable; else gate makes itself one.
 func (m *Gate) withDatabase(ctx context.Context, on *dagger.Container, c plain.Call, what string) (*dagger.Container, error) {
-	file := "environments/" + m.Environment + ".yaml"
+	file := "environments/" + string(m.Environment) + ".yaml"
 	text, err := m.Source.File(file).Contents(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("the clone has no %s: %w", file, err)

@@ -58,23 +58,10 @@ func (m *Gate) standard() *dagger.Directory {
 	return m.machine().WithExec([]string{"go", "build", "-trimpath", "std"}).Directory(buildDir)
 }
 
-// Build gate itself, from this module's own source.
-//
-// What is judged has no say in what judges it.
-//
-// Returns the program, for Linux.
-func (m *Gate) Gate() *dagger.File {
-	return m.modules(m.Own).
-		WithMountedDirectory("/work/gate", m.Own.Filter(dagger.DirectoryFilterOpts{Exclude: []string{"**/*_test.go", "tools"}})).
-		WithWorkdir("/work/gate").
-		WithExec([]string{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", "/work/bin/gate", "./pipeline/cmd/gate"}).
-		File("/work/bin/gate")
-}
-
 // bench is the machine with gate and the clone.
 func (m *Gate) bench(on *dagger.Container) *dagger.Container {
 	c := on.
-		WithFile("/usr/local/bin/gate", m.Gate(), dagger.ContainerWithFileOpts{Permissions: 0o755}).
+		WithFile("/usr/local/bin/gate", m.program(), dagger.ContainerWithFileOpts{Permissions: 0o755}).
 		WithMountedDirectory(sourceDir, m.Source).
 		WithWorkdir(sourceDir).
 		WithDirectory(plain.OutDir, dag.Directory()).
@@ -153,3 +140,12 @@ var (
 	govulncheck = tool{"govulncheck", "golang.org/x/vuln", "/cmd/govulncheck", true}
 	gitleaks    = tool{"gitleaks", "github.com/zricethezav/gitleaks/v8", "", false}
 )
+
+// program is gate, built where nothing of the clone is.
+func (m *Gate) program() *dagger.File {
+	return m.modules(m.Own).
+		WithMountedDirectory("/work/gate", m.Own.Filter(dagger.DirectoryFilterOpts{Exclude: []string{"**/*_test.go", "tools"}})).
+		WithWorkdir("/work/gate").
+		WithExec([]string{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", "/work/bin/gate", "./pipeline/cmd/gate"}).
+		File("/work/bin/gate")
+}

@@ -25,20 +25,6 @@ exec setpriv --reuid=postgres --regid=postgres --init-groups -- "$bin/postgres" 
   -c listen_addresses='*' -c max_connections=300 -c fsync=off -c full_page_writes=off
 `
 
-// Run an empty PostgreSQL, which is gone when the call ends.
-//
-// Port 5432, user postgres.
-//
-// Returns the service.
-//
-// +cache="never"
-func (m *Gate) Postgres(
-	// Password of the user postgres.
-	password *dagger.Secret,
-) *dagger.Service {
-	return m.server(password, rand.Text())
-}
-
 // server is a service of its own for each use: two with the same command and
 // variables would be one.
 func (m *Gate) server(password *dagger.Secret, use string) *dagger.Service {

@@ -2,119 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/smartcloudops/gate/pipeline/dagger/internal/dagger"
+	"github.com/smartcloudops/gate/pipeline/dagger/plain"
 )
-
-// Ask for a release in an environment on another machine, and follow it.
-//
-// The request goes to the ledger's remote, which environments/trust.yaml declares; the environment's own daemon judges it and carries it out. Only ever with a clone of the protected branch: it says where the token goes and whose keys count.
-//
-// Returns how the promotion ended; a refusal or a rollback is an error.
-//
-// +cache="never"
-func (m *Gate) Promote(
-	ctx context.Context,
-	// Digest of the release, or its commit; eight characters are enough.
-	release string,
-	// Why, for the history.
-	reason string,
-	// Private key (PEM) that trust.yaml lists: it signs the request.
-	key *dagger.Secret,
-	// Token that reads and writes the ledger's repository over HTTPS.
-	// +optional
-	token *dagger.Secret,
-	// The one server that is told the token.
-	// +default="https://github.com"
-	server string,
-	// Agent with the key for the ledger's repository over SSH.
-	// +optional
-	ssh *dagger.Socket,
-	// Host keys to expect, in the form of ~/.ssh/known_hosts.
-	// +optional
-	knownHosts *dagger.File,
-	// How long to follow, such as 30m; 0 does not wait.
-	// +default="30m"
-	timeout string,
-) (string, error) {
-	on, err := m.remote(access{key, token, server, ssh, knownHosts})
-	if err != nil {
-		return "", err
-	}
-	return on.WithExec([]string{"gate", "promote", "--to", m.Environment, "--reason", reason, "--remote", "--timeout", timeout, "--", release}).Stdout(ctx)
-}
-
-// Go back in an environment on another machine, and follow it.
-//
-// It needs no decision. Only ever with a clone of the protected branch: it says where the token goes and whose keys count.
-//
-// Returns how it ended.
-//
-// +cache="never"
-func (m *Gate) Rollback(
-	ctx context.Context,
-	// Why, for the history.
-	reason string,
-	// Private key (PEM) that trust.yaml lists: it signs the request.
-	key *dagger.Secret,
-	// Digest of the release to go back to, or its commit (default: the one before).
-	// +optional
-	to string,
-	// Token that reads and writes the ledger's repository over HTTPS.
-	// +optional
-	token *dagger.Secret,
-	// The one server that is told the token.
-	// +default="https://github.com"
-	server string,
-	// Agent with the key for the ledger's repository over SSH.
-	// +optional
-	ssh *dagger.Socket,
-	// Host keys to expect, in the form of ~/.ssh/known_hosts.
-	// +optional
-	knownHosts *dagger.File,
-	// How long to follow, such as 30m; 0 does not wait.
-	// +default="30m"
-	timeout string,
-) (string, error) {
-	on, err := m.remote(access{key, token, server, ssh, knownHosts})
-	if err != nil {
-		return "", err
-	}
-	args := []string{"gate", "rollback", "--reason", reason, "--remote", "--timeout", timeout}
-	if to != "" {
-		args = append(args, "--to", to)
-	}
-	return on.WithExec(append(args, "--", m.Environment)).Stdout(ctx)
-}
-
-// Show what the ledger's remote knows of the environments.
-//
-// Returns JSON: for each environment what is desired, the last promotion, and a hold.
-//
-// +cache="never"
-func (m *Gate) Status(
-	ctx context.Context,
-	// Token that reads the ledger's repository over HTTPS.
-	// +optional
-	token *dagger.Secret,
-	// The one server that is told the token.
-	// +default="https://github.com"
-	server string,
-	// Agent with the key for the ledger's repository over SSH.
-	// +optional
-	ssh *dagger.Socket,
-	// Host keys to expect, in the form of ~/.ssh/known_hosts.
-	// +optional
-	knownHosts *dagger.File,
-) (string, error) {
-	on, err := m.remote(access{nil, token, server, ssh, knownHosts})
-	if err != nil {
-		return "", err
-	}
-	return on.WithExec([]string{"gate", "status", "--remote", "--output", "json"}).Stdout(ctx)
-}
 
 // access is what opens the ledger's remote.
 type access struct {
@@ -122,6 +17,7 @@ type access struct {
 	server     string
 	ssh        *dagger.Socket
 	knownHosts *dagger.File
+	authority  *dagger.File
 }
 
 // askpass answers Git for one server alone, whatever the clone declares.
@@ -156,5 +52,60 @@ func (m *Gate) remote(a access) (*dagger.Container, error) {
 	if a.knownHosts != nil {
 		on = on.WithMountedFile("/root/.ssh/known_hosts", a.knownHosts)
 	}
+	if a.authority != nil {
+		on = on.
+			WithMountedFile("/run/authority", a.authority).
+			WithExec([]string{"sh", "-c", "cat /run/authority >>/etc/ssl/certs/ca-certificates.crt"})
+	}
 	return always(on), nil
+}
+
+// codeWaiting is gate's exit code for a request that stands, and has not ended.
+const codeWaiting = 5
+
+// ask writes a request. Who does not want to wait is not told of an error when
+// the request waits.
+func ask(ctx context.Context, on *dagger.Container, args []string) (string, error) {
+	asked := on.WithExec(args, anyExit)
+	code, err := asked.ExitCode(ctx)
+	if err != nil {
+		return "", err
+	}
+	text, err := asked.Stdout(ctx)
+	if err != nil {
+		return "", err
+	}
+	if code == 0 || code == codeWaiting && strings.HasPrefix(text, "waiting: ") {
+		return text, nil
+	}
+	return "", fmt.Errorf("gate ended with %d: %s", code, strings.TrimSpace(text+said(ctx, asked)))
+}
+
+// serving is what the environment's daemon says at its socket, beside what the
+// ledger says.
+func (m *Gate) serving(ctx context.Context, on *dagger.Container, admin *dagger.Socket) (string, error) {
+	const state = "/work/state"
+	text, err := on.
+		WithEnvVariable("GATE_STATE", state).
+		WithUnixSocket(plain.AdminSocket(state, string(m.Environment)), admin).
+		WithExec([]string{"gate", "status", "--output", "json", "--", string(m.Environment)}).
+		Stdout(ctx)
+	if done := new(dagger.ExecError); errors.As(err, &done) && done.ExitCode == 0 {
+		// A socket that is not there fails behind gate; with gate's 0, the call would end with 0, too.
+		return "", fmt.Errorf("admin socket: %s", err)
+	}
+	if err != nil {
+		return "", err
+	}
+	// Without a daemon, gate shows the ledger alone and ends with 0.
+	var all []struct {
+		Actual json.RawMessage
+	}
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		return "", fmt.Errorf("gate status: %w", err)
+	}
+	if len(all) != 1 || all[0].Actual == nil {
+		return "", fmt.Errorf("no daemon of %s answers at the socket that was given", m.Environment)
+	}
+	return text, nil
 }

@@ -11,54 +11,6 @@ import (
 	"github.com/smartcloudops/gate/pipeline/dagger/plain"
 )
 
-// Take a commit through build, checks, environment and decision.
-//
-// It is what gate run does where there is no container engine.
-//
-// Returns one folder, whatever the verdict: claim.json and evidence/ for gate evidence import, decision.json, result.json, the reports, log, and exit with gate's exit code (0 pass, 3 fail, 4 not enough to tell). A step that is to fail with the verdict reads that file.
-//
-// +cache="never"
-func (m *Gate) Run(
-	ctx context.Context,
-	// Commit to measure (default: what is checked out, with what is not committed).
-	// +optional
-	commit string,
-	// Commit that the change is to go into: its policies and thresholds judge.
-	// +optional
-	base string,
-	// What the evidence repeats; 8 characters or more that no other call has (default: at random).
-	// +optional
-	nonce string,
-) (*dagger.Directory, error) {
-	c, err := plain.NewCall(nonce, commit, base)
-	if err != nil {
-		return nil, err
-	}
-	on := m.measuring(c)
-	// What does not build is not measured.
-	began := time.Now().UTC()
-	out, code, err := conclude(ctx, on, append([]string{"gate", "build"}, c.Flags()...))
-	if err != nil || code != 0 {
-		return out, err
-	}
-	// What is missing, the last step measures again: an error here is no end.
-	all, missing := m.all(ctx, c)
-	if on, err = m.withTools(ctx, on, gosec, govulncheck, gitleaks); err != nil {
-		return nil, err
-	}
-	if on, err = m.withDatabase(ctx, on, c, "run"); err != nil {
-		return nil, err
-	}
-	on, args := withEvidence(on, append([]string{"gate", "run", "--through", m.Environment}, c.Flags()...), directories(all))
-	if out, _, err = conclude(ctx, on, args); err != nil {
-		return nil, err
-	}
-	if missing != nil {
-		out = out.WithNewFile("missing", missing.Error()+"\n")
-	}
-	return since(ctx, out, began)
-}
-
 // since is the folder with a claim that began then: gate knows of its last step
 // alone.
 func since(ctx context.Context, out *dagger.Directory, began time.Time) (*dagger.Directory, error) {
@@ -107,4 +59,33 @@ func conclude(ctx context.Context, on *dagger.Container, args []string) (*dagger
 		out = out.WithNewFile("decision.json", string(r.Decisions[n-1])+"\n")
 	}
 	return out, code, nil
+}
+
+// run has each check measured by itself, and then lets gate go through all of it
+// with what they have found: it measures anew what is missing.
+func (m *Gate) run(ctx context.Context, c plain.Call) (*dagger.Directory, error) {
+	on := m.measuring(c)
+	// What does not build is not measured.
+	began := time.Now().UTC()
+	out, code, err := conclude(ctx, on, append([]string{"gate", "build"}, c.Flags()...))
+	if err != nil || code != 0 {
+		return out, err
+	}
+	// What is missing, the last step measures again: an error here is no end.
+	all, missing := m.all(ctx, c)
+	on, err = m.withTools(ctx, on, gosec, govulncheck, gitleaks)
+	if err != nil {
+		return nil, err
+	}
+	if on, err = m.withDatabase(ctx, on, c, "run"); err != nil {
+		return nil, err
+	}
+	on, args := withEvidence(on, append([]string{"gate", "run", "--through", string(m.Environment)}, c.Flags()...), directories(all))
+	if out, _, err = conclude(ctx, on, args); err != nil {
+		return nil, err
+	}
+	if missing != nil {
+		out = out.WithNewFile("missing", missing.Error()+"\n")
+	}
+	return since(ctx, out, began)
 }

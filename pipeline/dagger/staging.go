@@ -22,25 +22,24 @@ forward "$PORT" &
 wait $daemon
 `
 
-// Serve the commit in the environment, until the call ends.
-//
-// dagger call staging up --ports 18443:8443. It has a PostgreSQL of its own. What admits the commit to the environment is measured first.
-//
-// Returns the service, on the port that the environment declares. It has a certificate of its own authority.
-//
-// +cache="never"
-func (m *Gate) Staging(
-	ctx context.Context,
-	// Commit to serve.
-	// +default="HEAD"
-	commit string,
-) (*dagger.Service, error) {
+// forward is the program that lets others in.
+func (m *Gate) forward() *dagger.File {
+	return m.machine().
+		WithMountedDirectory("/work/forward", dag.CurrentModule().Source().Directory("forward")).
+		WithWorkdir("/work/forward").
+		WithExec([]string{"go", "build", "-trimpath", "-o", "/work/bin/forward", "main.go"}).
+		File("/work/bin/forward")
+}
+
+// staging measures what admits the commit, and has a container that lets it in
+// and serves it.
+func (m *Gate) staging(ctx context.Context, commit string) (*dagger.Service, error) {
 	began := time.Now().UTC()
 	id, err := m.clean().WithExec([]string{"git", "rev-parse", "--verify", commit + "^{commit}"}).Stdout(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("commit %.80q: %w", commit, err)
 	}
-	text, err := m.Source.File("environments/" + m.Environment + ".yaml").Contents(ctx)
+	text, err := m.Source.File("environments/" + string(m.Environment) + ".yaml").Contents(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -67,20 +66,11 @@ func (m *Gate) Staging(
 	return on.
 		WithMountedDirectory("/work/evidence", evidence).
 		WithFile("/usr/local/bin/forward", m.forward()).
-		WithEnvVariable("ENVIRONMENT", m.Environment).
+		WithEnvVariable("ENVIRONMENT", string(m.Environment)).
 		WithEnvVariable("COMMIT", c.Commit).
 		WithEnvVariable("NONCE", c.Nonce).
 		WithEnvVariable("SINCE", began.Format(time.RFC3339)).
 		WithEnvVariable("PORT", strconv.Itoa(port)).
 		WithExposedPort(port).
 		AsService(dagger.ContainerAsServiceOpts{Args: []string{"sh", "-c", serveStaging}}), nil
-}
-
-// forward is the program that lets others in.
-func (m *Gate) forward() *dagger.File {
-	return m.machine().
-		WithMountedDirectory("/work/forward", dag.CurrentModule().Source().Directory("forward")).
-		WithWorkdir("/work/forward").
-		WithExec([]string{"go", "build", "-trimpath", "-o", "/work/bin/forward", "main.go"}).
-		File("/work/bin/forward")
 }

@@ -24,6 +24,7 @@ work=${GATE_DAGGER_WORK:-$(mktemp -d /tmp/gate-dagger.XXXXXX)}
 chmod 711 "$work"
 children=()
 finish() {
+  if [ -n "${place:-}" ]; then there down staging >/dev/null 2>&1 || true; fi
   for p in "${children[@]}"; do kill "$p" 2>/dev/null || true; done
   [ -n "${GATE_DAGGER_WORK:-}" ] || rm -rf "$work"
 }
@@ -60,8 +61,81 @@ export GATE_STATE=$work/state
 (cd "$root" && CGO_ENABLED=0 go build -trimpath -o "$work/gate" ./pipeline/cmd/gate)
 gate() { "$work/gate" -C "$head" "$@"; }
 digest=$(gate build --commit "$change" --output json 2>/dev/null | python3 -c 'import json, sys; print(json.load(sys.stdin)["release"])')
-printf '{"Replace": {"%s/pipeline/registry/main.go": "%s/pipeline/dagger/testdata/registry/main.go"}}' "$root" "$root" >"$work/overlay.json"
-(cd "$root" && go build -overlay "$work/overlay.json" -o "$work/registry" ./pipeline/registry)
+# Two programs that only this needs, with the repository's modules.
+for p in registry hub; do
+  printf '{"Replace": {"%s/pipeline/%s/main.go": "%s/pipeline/dagger/testdata/%s/main.go"}}' "$root" $p "$root" $p >"$work/overlay.json"
+  (cd "$root" && go build -overlay "$work/overlay.json" -o "$work/$p-program" ./pipeline/$p)
+done
+
+# The place: another clone, whose ledger has a remote, and a daemon that serves
+# staging from it. Containers reach the remote by this machine's address.
+place=
+there() {
+  GATE_STATE=$work/place-state GATE_SIGNING_KEY=$(cat "$work/host.pem") GOVULNDB=${GATE_DAGGER_VULNDB:+file://$GATE_DAGGER_VULNDB} "$work/gate" -C "$place" "$@"
+}
+key() { openssl genpkey -algorithm ed25519 -out "$1" 2>/dev/null; openssl pkey -in "$1" -pubout -outform DER | tail -c 32 | od -An -tx1 | tr -d ' \n'; }
+served() { curl -sk https://127.0.0.1:28443/version | python3 -c 'import json, sys; print(json.load(sys.stdin)["release"])'; }
+release() { there build --commit "$1" --output json | python3 -c 'import json, sys; print(json.load(sys.stdin)["release"])'; }
+another() {
+  printf 'package app\n\nvar tried = "%s"\n\nfunc init() {\n\tif tried == "" {\n\t\tpanic("not tried")\n\t}\n}\n' "$1" >"$place/app/tried.go"
+  git -C "$place" add -A
+  git -C "$place" commit -qm "$1"
+  git -C "$place" push -q origin HEAD:main
+  git -C "$place" rev-parse HEAD
+}
+found() {
+  [ -z "$place" ] || return 0
+  local ip hub=$work/hub at=$work/place
+  ip=$(hostname -I | cut -d' ' -f1)
+  mkdir "$hub"
+  ssh-keygen -q -t ed25519 -N '' -C try -f "$work/userkey"
+  cp "$work/userkey.pub" "$hub/authorized_keys"
+  ssh-agent -D -a "$work/agent" >/dev/null &
+  children+=($!)
+  export TRY_TOKEN=$RANDOM$RANDOM$RANDOM
+  "$work/hub-program" "$ip" 15443 15022 "$hub" >"$work/log/hub" 2>&1 &
+  children+=($!)
+  git clone -q --no-checkout "$head" "$at"
+  git -C "$at" checkout -q -B main "$base" --
+  git -C "$at" config user.name try
+  git -C "$at" config user.email try@localhost
+  sed -i 's/127.0.0.1:8443/127.0.0.1:28443/' "$at/environments/staging.yaml"
+  local host ci
+  host=$(key "$work/host.pem") ci=$(key "$work/ci.pem")
+  printf 'remote: %s\nprotected: main\nkeys:\n  - {id: "ed25519:%s", name: host, may: [measure, decide, promote, daemon]}\n  - {id: "ed25519:%s", name: CI, may: [promote]}\n' \
+    "$hub/hub.git" "$host" "$ci" >"$at/environments/trust.yaml"
+  git -C "$at" commit -qam 'Trust'
+  git clone -q --bare "$at" "$hub/hub.git"
+  git -C "$at" remote set-url origin "$hub/hub.git"
+  place=$at
+  first=$(another first) second=$(another second) third=$(another third)
+  git -C "$place" fetch -q
+  # Two ways there, from clones that declare one each.
+  for far in "https https://$ip:15443/hub.git" "ssh ssh://git@$ip:15022/hub.git"; do
+    git clone -q "$hub/hub.git" "$work/by-${far%% *}"
+    sed -i "s|^remote: .*|remote: ${far##* }|" "$work/by-${far%% *}/environments/trust.yaml"
+  done
+  SSH_AUTH_SOCK=$work/agent ssh-add -q "$work/userkey"
+  local c
+  for c in "$first" "$second"; do
+    there build --commit "$c" && there verify staging --commit "$c" --check tests,scan,leaks,config || return 1
+  done >"$work/log/place" 2>&1
+  first_digest=$(release "$first") second_digest=$(release "$second")
+  release "$third" >/dev/null
+  GATE_STATE=$work/place-state GATE_SIGNING_KEY=$(cat "$work/host.pem") GOVULNDB=${GATE_DAGGER_VULNDB:+file://$GATE_DAGGER_VULNDB} \
+    "$work/gate" -C "$place" serve staging --sync 1s >"$work/log/daemon" 2>&1 &
+  children+=($!)
+  for _ in $(seq 120); do ! there status staging --output json 2>/dev/null | grep -q '"actual"' || break; sleep 0.5; done
+  there promote "$first" --to staging --reason first >>"$work/log/place" 2>&1
+  by_https=(--token=env:TRY_TOKEN --server="https://$ip:15443" --authority="$hub/authority.pem")
+  by_ssh=(--ssh="$work/agent" --known-hosts="$hub/known_hosts")
+}
+# far WAY NAME ARGS…: a call with the clone that goes this way.
+far() {
+  local way=$1 name=$2
+  shift 2
+  timed "$name" "${call[@]/--source=$head/--source=$work/by-$way}" "$@"
+}
 
 # of NAME ARGS…: one call; timed NAME COMMAND…: any. Its answer is in $answer, how long it took in the table.
 declare -A took
@@ -100,6 +174,12 @@ pass() {
   pass=$1 out=$work/$1 nonce=try-$1-$RANDOM$RANDOM$RANDOM since=$(date -u +%FT%TZ)
   mkdir "$out"
 
+  if wanted develop; then
+    # Not in the clone that is measured: what Git writes there would make its second build another one.
+    git -c advice.detachedHead=false clone -q "$head" "$out/developed"
+    timed develop env -C "$out/developed" timeout 3600 dagger --progress=plain develop || fail 'dagger develop'
+    is 'dagger develop leaves Git clean' "$(git -C "$out/developed" status --porcelain)" ''
+  fi
   if wanted gate; then
     if of gate gate export --path="$out/gate" && "$out/gate" --help >/dev/null; then ok 'gate runs'; else fail gate; fi
   fi
@@ -127,12 +207,21 @@ pass() {
   measured scan scan
   measured leaks leaks
   measured config config
+  measured runbooks runbooks
   local with=()
-  for f in test scan leaks config; do [ ! -d "$out/$f" ] || with+=(--with="$out/$f"); done
-  if [ ${#with[@]} = 4 ]; then
+  for f in test scan leaks config runbooks; do [ ! -d "$out/$f" ] || with+=(--with="$out/$f"); done
+  if [ ${#with[@]} = 5 ]; then
     measured load-test load "${with[@]}"
     measured update update "${with[@]}"
+    measured rollback-drill rollback "${with[@]}"
+    measured restart-drill restart "${with[@]}"
+    measured scaling-drill scaling "${with[@]}"
+    measured migrate-rehearsal migration "${with[@]}"
+    measured restore-drill backup "${with[@]}"
+    measured alert-drill alerting "${with[@]}"
     measured tls tls "${with[@]}"
+    measured network network "${with[@]}"
+    measured secrets secrets "${with[@]}"
     if wanted test; then
       if imported "$out/test" "$nonce"; then ok 'a ledger here takes the evidence'; else fail "import: $(cat "$work/log/import")"; fi
       if imported "$out/scan" "foreign-$nonce"; then fail 'evidence with a foreign nonce was taken'; else ok "refused: $(tail -n 1 "$work/log/import")"; fi
@@ -144,7 +233,7 @@ pass() {
 
   if wanted verify; then
     of verify verify --commit "$change" --nonce "$nonce" export --path="$out/verify" || fail verify
-    is 'verify has all checks' "$(cd "$out/verify/evidence" && echo *)" 'config.staging.json leaks.json load.staging.json scan.json tests.json tls.staging.json update.staging.json'
+    is 'verify has all checks' "$(cd "$out/verify/evidence" && echo *)" 'alerting.staging.json backup.staging.json config.staging.json leaks.json load.staging.json migration.staging.json network.staging.json restart.staging.json rollback.staging.json runbooks.json scaling.staging.json scan.json secrets.staging.json tests.json tls.staging.json update.staging.json'
     if imported "$out/verify" "$nonce"; then ok 'a ledger here takes all of it'; else fail "import: $(cat "$work/log/import")"; fi
     of decide decide --evidence="$out/verify" --commit "$change" --nonce "$nonce" --since "$since" verdict && ok "decide: $answer" || fail decide
     local again=(decide --evidence="$out/verify" --commit "$change" --since "$since" --nonce)
@@ -166,13 +255,40 @@ pass() {
 
   if wanted publish; then
     export TRY_PASSWORD=$RANDOM$RANDOM
-    "$work/registry" 127.0.0.1:15000 >"$work/log/$pass-registry" 2>&1 &
+    "$work/registry-program" 127.0.0.1:15000 >"$work/log/$pass-registry" 2>&1 &
     local registry=$! to=(publish --registry=registry.localhost:15000/try/app --local=tcp://127.0.0.1:15000 --commit "$change" --username=try)
     children+=("$registry")
     of publish "${to[@]}" --password=env:TRY_PASSWORD && is publish "$answer" "registry.localhost:15000/try/app@$digest" || fail publish
     is 'the registry has it' "$(curl -su "try:$TRY_PASSWORD" "http://127.0.0.1:15000/v2/try/app/manifests/$digest" | sha256sum | cut -d' ' -f1)" "${digest#sha256:}"
     if TRY_PASSWORD=wrong of publish-wrong "${to[@]}" --password=env:TRY_PASSWORD; then fail 'publish with a wrong password'; else ok 'publish fails with a wrong password'; fi
     kill "$registry"
+  fi
+
+  if wanted remote; then
+    if found; then
+      local request=(--key="file:$work/ci.pem" --reason=tried)
+      is 'the place serves' "$(served)" "$first_digest"
+      far https promote promote --release="$second" "${request[@]}" "${by_https[@]}" && ok "promote: $answer" || fail promote
+      is 'promote got it there' "$(served)" "$second_digest"
+      far ssh rollback rollback "${request[@]}" "${by_ssh[@]}" && ok "rollback: $answer" || fail rollback
+      is 'rollback went back' "$(served)" "$first_digest"
+      far ssh promote-later promote --release="$second" --timeout=0s "${request[@]}" "${by_ssh[@]}" && ok "promote --timeout=0s: $answer" || fail 'promote --timeout=0s'
+      for _ in $(seq 120); do [ "$(served)" != "$second_digest" ] || break; sleep 0.5; done
+      is 'the place went on with it' "$(served)" "$second_digest"
+      far https status status "${by_https[@]}" || fail status
+      is 'status: the remote desires' "$(json <(echo "$answer") '[e["desired"] for e in d if e["name"] == "staging"][0]')" "$second_digest"
+      local socket
+      socket=/tmp/gate-$(id -u)/$(printf %s "$work/place-state/env/staging" | sha256sum | cut -c1-12).sock
+      far https status-admin status --admin="$socket" "${by_https[@]}" || fail 'status --admin'
+      is 'status: the daemon serves' "$(json <(echo "$answer") 'd[0]["actual"]["stable"]')" "$second_digest"
+      if far https status-no-admin --environment=production status --admin="$socket.none" "${by_https[@]}"; then fail 'status by a socket where nobody is'; else ok 'status fails by a socket where nobody is'; fi
+      if far https promote-refused promote --release="$third" "${request[@]}" "${by_https[@]}"; then fail 'promote of what was not measured'; else ok "promote of what was not measured is refused"; fi
+      is 'and nothing came of it' "$(served)" "$second_digest"
+      if TRY_TOKEN=wrong far https status-wrong status "${by_https[@]}"; then fail 'status with a wrong token'; else ok 'status fails with a wrong token'; fi
+      far https rollback-again rollback "${request[@]}" "${by_https[@]}" && is 'back again' "$(served)" "$first_digest" || fail 'rollback again'
+    else
+      fail "the place to promote to: $(tail -n 2 "$work/log/place")"
+    fi
   fi
 
   if wanted postgres; then

@@ -1,19 +1,18 @@
 package plain
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"path"
 	"regexp"
 	"strings"
 )
 
 var (
-	name      = regexp.MustCompile(`^[a-z][a-z0-9-]{0,50}$`)
 	toolchain = regexp.MustCompile(`(?m)^ +toolchain: *"?(go1\.\d+(?:\.\d+|rc\d+))"?`)
 	urlEnv    = regexp.MustCompile(`(?m)^ +url_env: *"?([A-Z][A-Z0-9_]*)"?`)
 	listen    = regexp.MustCompile(`(?m)^listen: *"?[^"\s]*:(\d+)"?`)
 )
-
-// Name says whether an environment can be called so.
-func Name(s string) bool { return name.MatchString(s) }
 
 // Toolchain is the Go that app.yaml declares, "" if none.
 func Toolchain(app string) string { return first(toolchain, app) }
@@ -41,4 +40,11 @@ func Pinned(gomod, module string) string {
 		}
 	}
 	return ""
+}
+
+// AdminSocket is where root's gate with this state directory looks for the daemon
+// of the environment.
+func AdminSocket(state, environment string) string {
+	sum := sha256.Sum256([]byte(path.Join(state, "env", environment)))
+	return "/tmp/gate-0/" + hex.EncodeToString(sum[:6]) + ".sock"
 }

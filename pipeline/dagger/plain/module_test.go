@@ -192,6 +192,59 @@ func TestNothingOfTheRepositoryIsImported(t *testing.T) {
 	}
 }
 
+// TestFunctionsAreInOneFile: several are read in any order, and dagger develop
+// would write another dagger.gen.go each time.
+func TestFunctionsAreInOneFile(t *testing.T) {
+	in := map[string]string{"Gate": "main.go"}
+	for _, f := range functions(t) {
+		if in[f.on] == "" {
+			in[f.on] = f.file
+		}
+		if f.file != in[f.on] {
+			t.Errorf("%s.%s is in %s, others of %s are in %s", f.on, f.name, f.file, f.on, in[f.on])
+		}
+	}
+}
+
+// TestEnvironmentsAreDeclared: what callers may name, environments/ declares, and
+// the other way round.
+func TestEnvironmentsAreDeclared(t *testing.T) {
+	parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(module, "main.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var named []string
+	ast.Inspect(parsed, func(n ast.Node) bool {
+		if v, ok := n.(*ast.ValueSpec); ok && v.Type != nil && kind(v.Type) == "Environment" {
+			for _, value := range v.Values {
+				named = append(named, strings.Trim(value.(*ast.BasicLit).Value, `"`))
+			}
+		}
+		return true
+	})
+	files, err := filepath.Glob(filepath.Join(root, "environments", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var declared []string
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			if e, ok := strings.CutPrefix(line, "environment:"); ok {
+				declared = append(declared, strings.TrimSpace(e))
+			}
+		}
+	}
+	slices.Sort(named)
+	slices.Sort(declared)
+	if len(named) == 0 || !slices.Equal(named, declared) {
+		t.Errorf("main.go has the environments %q, environments/ declares %q: make the constants agree, and run dagger develop", named, declared)
+	}
+}
+
 func TestWhatMeasuresIsNeverCached(t *testing.T) {
 	for _, f := range functions(t) {
 		if f.on != "Gate" || f.name == "New" {
@@ -232,6 +285,7 @@ func TestHelp(t *testing.T) {
 
 type function struct {
 	on, name, doc string
+	file          string
 	params        []param
 }
 
@@ -264,7 +318,7 @@ func functions(t *testing.T) []function {
 			if !ok || !fn.Name.IsExported() {
 				continue
 			}
-			f := function{on: "Gate", name: fn.Name.Name, doc: fn.Doc.Text()}
+			f := function{on: "Gate", name: fn.Name.Name, doc: fn.Doc.Text(), file: filepath.Base(file)}
 			if fn.Recv != nil {
 				f.on = strings.TrimPrefix(kind(fn.Recv.List[0].Type), "*")
 			}
