@@ -663,6 +663,314 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				}
 			}
 			return (*Gate).Tls(&parent, ctx, with, commit, base, nonce)
+		case "Runbooks":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			var base string
+			if inputArgs["base"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["base"]), &base)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg base", err))
+				}
+			}
+			var nonce string
+			if inputArgs["nonce"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
+				}
+			}
+			return (*Gate).Runbooks(&parent, ctx, commit, base, nonce)
+		case "RollbackDrill":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var with []*dagger.Directory
+			if inputArgs["with"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["with"]), &with)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg with", err))
+				}
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			var base string
+			if inputArgs["base"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["base"]), &base)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg base", err))
+				}
+			}
+			var nonce string
+			if inputArgs["nonce"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
+				}
+			}
+			return (*Gate).RollbackDrill(&parent, ctx, with, commit, base, nonce)
+		case "RestartDrill":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var with []*dagger.Directory
+			if inputArgs["with"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["with"]), &with)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg with", err))
+				}
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			var base string
+			if inputArgs["base"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["base"]), &base)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg base", err))
+				}
+			}
+			var nonce string
+			if inputArgs["nonce"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
+				}
+			}
+			return (*Gate).RestartDrill(&parent, ctx, with, commit, base, nonce)
+		case "ScalingDrill":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var with []*dagger.Directory
+			if inputArgs["with"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["with"]), &with)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg with", err))
+				}
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			var base string
+			if inputArgs["base"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["base"]), &base)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg base", err))
+				}
+			}
+			var nonce string
+			if inputArgs["nonce"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
+				}
+			}
+			return (*Gate).ScalingDrill(&parent, ctx, with, commit, base, nonce)
+		case "MigrateRehearsal":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var with []*dagger.Directory
+			if inputArgs["with"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["with"]), &with)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg with", err))
+				}
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			var base string
+			if inputArgs["base"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["base"]), &base)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg base", err))
+				}
+			}
+			var nonce string
+			if inputArgs["nonce"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
+				}
+			}
+			return (*Gate).MigrateRehearsal(&parent, ctx, with, commit, base, nonce)
+		case "RestoreDrill":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var with []*dagger.Directory
+			if inputArgs["with"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["with"]), &with)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg with", err))
+				}
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			var base string
+			if inputArgs["base"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["base"]), &base)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg base", err))
+				}
+			}
+			var nonce string
+			if inputArgs["nonce"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
+				}
+			}
+			return (*Gate).RestoreDrill(&parent, ctx, with, commit, base, nonce)
+		case "AlertDrill":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var with []*dagger.Directory
+			if inputArgs["with"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["with"]), &with)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg with", err))
+				}
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			var base string
+			if inputArgs["base"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["base"]), &base)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg base", err))
+				}
+			}
+			var nonce string
+			if inputArgs["nonce"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
+				}
+			}
+			return (*Gate).AlertDrill(&parent, ctx, with, commit, base, nonce)
+		case "Network":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var with []*dagger.Directory
+			if inputArgs["with"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["with"]), &with)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg with", err))
+				}
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			var base string
+			if inputArgs["base"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["base"]), &base)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg base", err))
+				}
+			}
+			var nonce string
+			if inputArgs["nonce"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
+				}
+			}
+			return (*Gate).Network(&parent, ctx, with, commit, base, nonce)
+		case "Secrets":
+			var parent Gate
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var with []*dagger.Directory
+			if inputArgs["with"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["with"]), &with)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg with", err))
+				}
+			}
+			var commit string
+			if inputArgs["commit"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["commit"]), &commit)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg commit", err))
+				}
+			}
+			var base string
+			if inputArgs["base"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["base"]), &base)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg base", err))
+				}
+			}
+			var nonce string
+			if inputArgs["nonce"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["nonce"]), &nonce)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg nonce", err))
+				}
+			}
+			return (*Gate).Secrets(&parent, ctx, with, commit, base, nonce)
 		case "Verify":
 			var parent Gate
 			err = json.Unmarshal(parentJSON, &parent)
