@@ -438,7 +438,7 @@ func (m *Gate) ScalingDrill(
 	return m.one(ctx, "scaling", nonce, commit, base, with, gosec, govulncheck, gitleaks)
 }
 
-// Rehearse the migrations on a copy of the database, and crash writers on it.
+// Try the migrations on a copy of the database, and crash writers on it.
 //
 // Evidence of tests, scan, leaks, config and runbooks must be given, which admits the commit to the environment.
 //
