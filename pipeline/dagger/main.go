@@ -16,8 +16,8 @@ import (
 
 // Images that are used where none is given. Change them here alone.
 const (
-	baseImage     = "golang:1.26.8-bookworm"
-	postgresImage = "postgres:17-bookworm"
+	baseImage     = "golang:1.26.8-bookworm@sha256:a688600ca24f8a4d3ca77f95b0dd40704a9fc787c826660eb7ba0b641b8b175d"
+	postgresImage = "postgres:17-bookworm@sha256:051f7b7b3abdd564d5d1bd1e8c4b9c1b6e77087d1dd22020ede611c096a272e0"
 )
 
 // Everything that callers see is in this one file: what is generated is in the

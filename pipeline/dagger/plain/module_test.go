@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -351,4 +352,21 @@ func kind(e ast.Expr) string {
 		return e.Name
 	}
 	return "?"
+}
+
+// TestImagesAreDigests: a tag is whatever its owner makes of it.
+func TestImagesAreDigests(t *testing.T) {
+	main, err := os.ReadFile("../main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	images := regexp.MustCompile(`Image +?= "([^"]+)"`).FindAllStringSubmatch(string(main), -1)
+	if len(images) != 2 {
+		t.Fatalf("%d images in main.go, want 2", len(images))
+	}
+	for _, m := range images {
+		if !regexp.MustCompile(`^[a-z]+:[a-z0-9.-]+@sha256:[0-9a-f]{64}$`).MatchString(m[1]) {
+			t.Errorf("%s: not a tag with a digest", m[1])
+		}
+	}
 }
