@@ -81,7 +81,6 @@ figure_shape := {
 zero_think_shape := {
 	"zero_think.seconds": "number",
 	"zero_think.endpoints": "array",
-	"zero_think.all": "object",
 }
 
 # METADATA
@@ -163,14 +162,12 @@ beyond_faults(p) := ((((({fault |
 	lib.at(p, "zero_think") != null
 	some fault in (lib.faults(p, zero_think_shape, "payload") | lib.faults(lib.at(p, "zero_think.all"), object.remove(figure_shape, ["name"]), "zero_think.all"))
 } | {fault |
-	is_array(lib.at(p, "zero_think.endpoints"))
 	some i, f in p.zero_think.endpoints
 	some fault in lib.faults(f, figure_shape, sprintf("zero_think.endpoints[%d]", [i]))
 }) | {fault |
 	lib.at(p, "knee") != null
 	some fault in lib.faults(p.knee, knee_shape, "knee")
 }) | {fault |
-	is_array(lib.at(p, "knee.steps"))
 	some i, s in p.knee.steps
 	some fault in lib.faults(s, step_shape, sprintf("knee.steps[%d]", [i]))
 }) | {fault |
@@ -226,6 +223,8 @@ restart_rows(p) := [lib.row(p.restarts <= limits.max_restarts, "fail", sprintf("
 # METADATA
 # title: Demands on the users without think time
 # description: 50 of them at once is the strictest sense of 50 concurrent users
+zero_think_rows(p) := [lib.row(false, "inconclusive", "the users without think time were not measured")] if lib.at(p, "zero_think") == null
+
 zero_think_rows(p) := array.concat(
 	[
 		lib.row(p.zero_think.seconds > 0, "inconclusive", "the users without think time were not measured"),
@@ -233,9 +232,7 @@ zero_think_rows(p) := array.concat(
 		lib.row(adds_up(p.zero_think), "error", "the phase without think time does not add up: its endpoints repeat, or their requests are not those of all"),
 	],
 	figure_rows("without think time", object.union(p.zero_think.all, {"name": "all"}), false),
-) if {
-	lib.at(p, "zero_think") != null
-} else := [lib.row(false, "inconclusive", "the users without think time were not measured")]
+)
 
 # METADATA
 # title: What the users ask for
@@ -251,6 +248,8 @@ need(p) := max([p.closed.rate, p.users / p.think_seconds]) if {
 # description: >-
 #   A rate that was too much for the service fails at the limit. One that was too
 #   much for the meter shows nothing but what it could sustain.
+knee_rows(p) := [lib.row(false, "inconclusive", "the knee was not searched for")] if lib.at(p, "knee") == null
+
 knee_rows(p) := [
 	lib.row(is_knee(p.knee), "error", "the knee does not add up: its bounds are not those of its steps"),
 	lib.row(reached(p.knee) > wanted, "fail", sprintf("the knee is below %s requests/s, must be ≥ %s (%v × what the users ask for): %s", [lib.figure(p.knee.upper, wanted), lib.figure(wanted, p.knee.upper), limits.min_headroom, because(p.knee)])),
@@ -260,9 +259,8 @@ knee_rows(p) := [
 	lib.row(lib.at(p, "knee.restarts") != null, "inconclusive", "nobody counted whether instances restarted beyond the knee"),
 	lib.row(object.get(p.knee, "restarts", 0) <= limits.max_knee_restarts, "warn", sprintf("%v instances restarted when there was more than they could do", [object.get(p.knee, "restarts", 0)])),
 ] if {
-	lib.at(p, "knee") != null
 	wanted := limits.min_headroom * need(p)
-} else := [lib.row(false, "inconclusive", "the knee was not searched for")]
+}
 
 # METADATA
 # title: Rate that was too much
@@ -423,6 +421,8 @@ bounded(f, _, _, true) if f.name != "all"
 # description: >-
 #   It counts for a change alone. The test must be as strict as the threshold, and
 #   a service that it calls bad has failed.
+early_rows(p) := [] if lib.at(p, "early") == null
+
 early_rows(p) := array.concat(
 	[
 		lib.row(input.stage == "change", "inconclusive", "the measurement might stop early, so it counts for a change alone"),
@@ -432,9 +432,7 @@ early_rows(p) := array.concat(
 	[lib.row(p.early[phase].verdict in {"good", "open"}, "fail", sprintf("the sequential test of the %s model ended it: %v of %v requests failed", [phase, p.early[phase].failed, p.early[phase].requests])) |
 		some phase in phases
 	],
-) if {
-	lib.at(p, "early") != null
-} else := []
+)
 
 # METADATA
 # title: Bound from above

@@ -108,7 +108,9 @@ test_an_endpoint_that_one_phase_lacks_is_an_error if {
 }
 
 test_an_endpoint_that_is_there_twice_is_an_error if {
-	with_payload([["open/endpoints/0/name", "add"], ["closed/endpoints/0/name", "add"]]).verdict == "error"
+	c := with_payload([[sprintf("%s/endpoints/0/name", [phase]), "add"] | some phase in ["closed", "open", "zero_think"]])
+	c.verdict == "error"
+	contains(c.why, "its endpoints repeat")
 }
 
 test_requests_beside_the_endpoints_are_an_error if {
@@ -286,6 +288,14 @@ test_a_lower_bound_of_too_few_requests_is_inconclusive if {
 	with_knee(json.patch(few, [{"op": "add", "path": "/steps/0/requests", "value": 299}])).verdict == "pass"
 }
 
+test_only_steps_at_the_lower_bound_that_were_sustained_count_for_it if {
+	every other in [{"rate": 105, "requests": 900, "state": "sustained"}, {"rate": 400, "requests": 900, "state": "saturated"}] {
+		c := with_knee(knee(400, 500, {"steps": [other, {"rate": 400, "requests": 298, "state": "sustained"}, {"rate": 500, "requests": 900, "state": "saturated"}]}))
+		c.verdict == "inconclusive"
+		contains(c.why, "the knee's lower bound was seen with 298 requests")
+	}
+}
+
 test_no_step_at_all_is_inconclusive if with_knee({"lower": 0, "upper": 0, "limit": "", "restarts": 0, "steps": []}).verdict == "inconclusive"
 
 test_a_knee_beside_its_steps_is_an_error if {
@@ -293,11 +303,26 @@ test_a_knee_beside_its_steps_is_an_error if {
 	with_knee(knee(400, 500, {"upper": 450})).verdict == "error"
 	with_knee(knee(400, 500, {"steps": []})).verdict == "error"
 	with_knee(knee(500, 400, {})).verdict == "error"
+	with_knee(knee(400, 400, {})).verdict == "error"
 	with_knee(knee(400, 500, {"limit": ""})).verdict == "error"
 	with_knee(knee(400, 500, {"limit": "generator"})).verdict == "error"
 	with_knee(knee(400, 500, {"limit": "moon"})).verdict == "error"
 	with_knee(unreached(400, "cpu")).verdict == "error"
 	with_knee(knee(400, 500, {"steps": [{"rate": 400, "requests": 0, "state": "sustained"}, {"rate": 500, "requests": 9, "state": "saturated"}]})).verdict == "error"
+}
+
+test_a_bound_whose_step_shows_the_opposite_is_an_error if {
+	every state in ["sustained", "saturated"] {
+		c := with_knee(knee(400, 500, {"steps": [{"rate": 400, "requests": 600, "state": state}, {"rate": 500, "requests": 700, "state": state}]}))
+		c.verdict == "error"
+		contains(c.why, "its bounds are not those of its steps")
+	}
+}
+
+test_every_limit_of_the_service_that_is_named_passes if {
+	every limit in ["cpu", "locks", "connections", "service"] {
+		with_knee(knee(400, 500, {"limit": limit})).verdict == "pass"
+	}
 }
 
 test_restarts_beyond_the_knee_warn if {
@@ -313,9 +338,10 @@ test_absent_limits_are_inconclusive if {
 		"restarts": "nobody counted whether instances restarted",
 		"checkpoint": "nothing says whether a CHECKPOINT was forced",
 	} {
-		c := fixtures.without("load", "load", sprintf("/payload/%s", [path]))
-		c.verdict == "inconclusive"
-		contains(c.why, why)
+		every c in [fixtures.without("load", "load", sprintf("/payload/%s", [path])), with_payload([[path, null]])] {
+			c.verdict == "inconclusive"
+			contains(c.why, why)
+		}
 	}
 }
 
@@ -329,13 +355,17 @@ test_absent_parts_of_them_are_errors if {
 		"zero_think/seconds",
 		"zero_think/endpoints",
 		"zero_think/endpoints/0/name",
+		"zero_think/all",
 		"zero_think/all/p95_upper",
 		"checkpoint/forced",
-		"checkpoint/during",
+		"checkpoint/during/p95",
 	] {
 		c := fixtures.without("load", "load", sprintf("/payload/%s", [path]))
 		c.verdict == "error"
+		parts := split(path, "/")
+		contains(c.why, sprintf("%s is missing", [parts[count(parts) - 1]]))
 	}
+	fixtures.without("load", "load", "/payload/checkpoint/during").verdict == "error"
 	with_payload([["restarts", "0"]]).verdict == "error"
 	with_payload([["knee/restarts", -1]]).verdict == "error"
 }
@@ -347,6 +377,13 @@ test_users_without_think_time_are_judged_like_the_others if {
 	with_payload([["zero_think/seconds", 0]]).verdict == "inconclusive"
 	with_payload([["zero_think/all/requests", 4001]]).verdict == "error"
 	with_payload([["zero_think/endpoints/0/name", "other"]]).verdict == "error"
+}
+
+test_users_without_think_time_never_stop_early if {
+	c := with_payload([["zero_think/all/success_lower", 0.98]])
+	c.verdict == "inconclusive"
+	contains(c.why, "without think time all: success is only sure to be")
+	proposed([["zero_think/all/success_lower", 0.98]]).verdict == "inconclusive"
 }
 
 test_a_stall_at_a_checkpoint_fails if {
@@ -423,9 +460,21 @@ test_quantiles_of_a_run_that_stopped_early_still_count if {
 
 test_every_part_of_the_test_is_needed if {
 	every part in ["bad", "risk", "closed", "open"] {
-		proposed([["early", object.remove(early, [part])]]).verdict == "error"
+		c := proposed([["early", object.remove(early, [part])]])
+		c.verdict == "error"
+		contains(c.why, sprintf("early.%s", [part]))
+		contains(c.why, "is missing")
 	}
 	every part in ["verdict", "stopped", "requests", "failed"] {
-		proposed([["early/open", object.remove(ended, [part])]]).verdict == "error"
+		every phase in ["closed", "open"] {
+			c := proposed([[sprintf("early/%s", [phase]), object.remove(ended, [part])]])
+			c.verdict == "error"
+			contains(c.why, sprintf("early.%s.%s is missing", [phase, part]))
+		}
 	}
+}
+
+test_a_test_that_is_null_is_none if {
+	with_payload([["early", null]]).verdict == "pass"
+	proposed([["early", null]]).verdict == "inconclusive"
 }
