@@ -6,6 +6,7 @@
 package gate.readiness.alerting
 
 import data.gate.lib
+import data.gate.readiness.runbooks
 
 # METADATA
 # title: People are told in time
@@ -66,9 +67,8 @@ route_shape := {"route": "text", "receipt": "signed", "recovery": "signed", "pro
 # title: Faults of the drill's payload
 # description: of its own fields and of every route
 payload_faults(p) := lib.faults(p, shape, "payload") | {fault |
-	is_array(p.routes)
 	some i, r in p.routes
-	some fault in lib.faults(r, route_shape, sprintf("payload.routes[%d]", [i]))
+	some fault in lib.faults(r, route_shape, sprintf("payload.routes[%v]", [i]))
 }
 
 # METADATA
@@ -141,7 +141,6 @@ late(p) := [r.route | some r in p.routes; r.receipt > limits.max_seconds]
 # title: Slowest route
 # description: -1 where there is none or one has no receipt
 slowest(p) := max([r.receipt | some r in p.routes]) if {
-	count(p.routes) > 0
 	every r in p.routes { r.receipt >= 0 }
 } else := -1
 
@@ -194,15 +193,10 @@ ahead(p) := sprintf(", warned %s before the folder was full", [lead(p)]) if {
 } else := ""
 
 # METADATA
-# title: Shape of the runbooks' payload
-# description: of checks.RunbooksPayload, what is needed here
-books_shape := {"alerts": "texts", "missing": "texts"}
-
-# METADATA
 # title: Result for one reading of the runbooks
-# description: whatever fired in an admitted drill must have one
-judge_books(p) := lib.mistyped(lib.faults(p, books_shape, "payload")) if {
-	count(lib.faults(p, books_shape, "payload")) > 0
+# description: whatever fired in an admitted drill must have one; the criterion runbooks knows what they look like
+judge_books(p) := lib.mistyped(runbooks.payload_faults(p)) if {
+	count(runbooks.payload_faults(p)) > 0
 } else := lib.ruled(
 	[lib.row(count(bare(p)) == 0, "fail", sprintf("no runbook for %s, which fired", [concat(", ", bare(p))]))],
 	"", "",
@@ -220,8 +214,11 @@ bare(p) := sort({a |
 
 # METADATA
 # title: Alert with a runbook
-# description: known, and not missing
+# description: known, not missing, and there with at least one step
 covered(p, alert) if {
 	alert in p.alerts
 	not alert in p.missing
+	some b in p.runbooks
+	b.alert == alert
+	b.steps > 0
 }

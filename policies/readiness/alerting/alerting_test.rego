@@ -18,6 +18,13 @@ test_told_in_time_passes if {
 
 test_exactly_at_the_limits_passes if with_payload([["receipt", 300], ["routes/0/receipt", 300], ["routes/0/recovery", 300], ["lead", 1.6], ["beats", 1], ["queued", 0]]).verdict == "pass"
 
+test_told_at_once_passes if {
+	c := with_payload([["receipt", 0], ["routes/0/receipt", 0], ["routes/0/recovery", 0]])
+	c.verdict == "pass"
+}
+
+test_a_message_that_arrived_at_the_drill_itself_passes if with_payload([["routes/0/proof", "arrived"]]).verdict == "pass"
+
 test_over_the_limits_fails if {
 	every changes in [
 		[["receipt", 301], ["routes/0/receipt", 301]],
@@ -48,6 +55,12 @@ test_one_silent_route_of_two_fails if {
 	c := with_payload([["routes/-", second], ["receipt", -1]])
 	c.verdict == "fail"
 	contains(c.why, "no receipt by webhook")
+	not contains(c.why, "slowest route")
+}
+
+test_a_receipt_where_one_route_of_two_is_silent_is_not_that_of_the_slowest if {
+	second := {"route": "webhook", "receipt": -1, "recovery": -1, "proof": "accepted", "said": ""}
+	contains(with_payload([["routes/-", second]]).why, "slowest route")
 }
 
 test_a_drill_quicker_than_its_routes_is_an_error if with_payload([["receipt", 1]]).verdict == "error"
@@ -91,6 +104,22 @@ test_an_alert_without_a_runbook_fails if {
 	with_payload([["fired", ["unavailable", "unheard"]]]).verdict == "fail"
 }
 
+test_a_runbook_that_is_not_there_or_has_no_steps_is_none if {
+	every change in [["runbooks", []], ["runbooks/0/steps", 0], ["runbooks/0/alert", "disk"], ["alerts", ["test"]]] {
+		c := fixtures.payload("alerting", "runbooks", [change])
+		c.verdict == "fail"
+		contains(c.why, "no runbook for unavailable, which fired")
+	}
+	fixtures.payload("alerting", "runbooks", [["runbooks/0/steps", 1]]).verdict == "pass"
+}
+
+test_runbooks_that_cannot_be_read_are_an_error if {
+	every steps in [-1, 0.5, 1e300, "1", null, true, [1]] {
+		fixtures.payload("alerting", "runbooks", [["runbooks/0/steps", steps]]).verdict == "error"
+	}
+	fixtures.payload("alerting", "runbooks", [["runbooks", "all"]]).verdict == "error"
+}
+
 test_no_reading_of_the_runbooks_is_inconclusive if {
 	c := fixtures.with_evidence("alerting", "runbooks", [["/status", "unavailable"]])
 	c.verdict == "inconclusive"
@@ -107,4 +136,6 @@ test_mistyped_figures_are_errors if {
 	with_payload([["receipt", "4"]]).verdict == "error"
 	with_payload([["routes", "smtp"]]).verdict == "error"
 	with_payload([["fired", "unavailable"]]).verdict == "error"
+	with_payload([["fired", {"0": "unheard"}]]).verdict == "error"
+	with_payload([["routes", {"smtp": {}}]]).verdict == "error"
 }

@@ -54,9 +54,8 @@ book_shape := {"alert": "string", "file": "text", "owner": "string", "severity":
 # title: Faults of the payload
 # description: of its own fields and of every runbook
 payload_faults(p) := lib.faults(p, shape, "payload") | {fault |
-	is_array(p.runbooks)
 	some i, b in p.runbooks
-	some fault in lib.faults(b, book_shape, sprintf("payload.runbooks[%d]", [i]))
+	some fault in lib.faults(b, book_shape, sprintf("payload.runbooks[%v]", [i]))
 }
 
 # METADATA
@@ -106,8 +105,8 @@ undated(p) := sort([b.file | some b in p.runbooks; not until(b)])
 
 # METADATA
 # title: End of the review date
-# description: in nanoseconds; the whole day counts
-until(b) := time.parse_ns("2006-01-02", b.review) + 86400000000000 if b.review != ""
+# description: in nanoseconds; the whole day counts; none where it is no day
+until(b) := time.parse_ns("2006-01-02", b.review) + 86400000000000
 
 # METADATA
 # title: Runbooks whose review date has passed

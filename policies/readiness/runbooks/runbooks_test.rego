@@ -11,11 +11,22 @@ test_complete_runbooks_pass if {
 }
 
 test_the_day_of_the_review_still_counts if {
-	given := json.patch(
-		fixtures.spoiled("runbooks", "runbooks", [{"op": "add", "path": "/payload/runbooks/0/review", "value": "2026-01-08"}]),
-		[{"op": "add", "path": "/at", "value": "2026-01-08T00:00:00Z"}],
-	)
-	fixtures.judged(given, "runbooks").verdict == "pass"
+	reviewed_by("2026-01-08", "2026-01-08T00:00:00Z").verdict == "pass"
+	reviewed_by("2026-01-08", "2026-01-09T00:00:00Z").verdict == "pass"
+	reviewed_by("2026-01-08", "2026-01-09T00:00:01Z").verdict == "fail"
+}
+
+reviewed_by(day, at) := fixtures.judged(
+	json.patch(
+		fixtures.spoiled("runbooks", "runbooks", [{"op": "add", "path": "/payload/runbooks/0/review", "value": day}]),
+		[{"op": "add", "path": "/at", "value": at}],
+	),
+	"runbooks",
+)
+
+test_one_alert_with_its_runbook_passes if {
+	one := [b | some b in fixtures.checks.runbooks.payload.runbooks; b.alert == "unavailable"]
+	with_payload([["alerts", ["unavailable"]], ["runbooks", one]]).verdict == "pass"
 }
 
 test_a_review_date_that_has_passed_fails if {
@@ -25,7 +36,9 @@ test_a_review_date_that_has_passed_fails if {
 }
 
 test_a_day_that_is_none_fails if {
-	with_payload([["runbooks/0/review", ""]]).verdict == "fail"
+	every day in ["", "soon", "2026-02-30"] {
+		with_payload([["runbooks/0/review", day]]).verdict == "fail"
+	}
 }
 
 test_an_alert_without_a_runbook_fails if {
@@ -61,5 +74,10 @@ test_absent_figures_are_errors if {
 	every path in ["folder", "alerts", "runbooks", "missing", "incident", "template", "runbooks/0/owner"] {
 		fixtures.without("runbooks", "runbooks", sprintf("/payload/%s", [path])).verdict == "error"
 	}
-	with_payload([["runbooks", "all"]]).verdict == "error"
+}
+
+test_mistyped_figures_are_errors if {
+	every change in [["runbooks", "all"], ["runbooks", {"unavailable": {}}], ["findings", "none"]] {
+		with_payload([change]).verdict == "error"
+	}
 }

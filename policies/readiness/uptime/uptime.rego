@@ -85,18 +85,12 @@ down(p) := p.failed + p.missed
 
 # METADATA
 # title: Share of the budget that is left
-# description: 0 when it is spent
-left(p) := max([0, 1 - (down(p) / budget)]) if budget > 0
-
-left(p) := 1 if {
-	budget == 0
+# description: 0 when it is spent; all of none while nothing was down
+left(p) := max([0, 1 - (down(p) / budget)]) if {
+	budget > 0
+} else := 1 if {
 	down(p) == 0
-}
-
-left(p) := 0 if {
-	budget == 0
-	down(p) > 0
-}
+} else := 0
 
 # METADATA
 # title: Least uptime of the window

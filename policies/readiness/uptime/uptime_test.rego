@@ -41,6 +41,14 @@ test_a_tenth_of_the_budget_left_passes_and_less_warns if {
 	with_payload(lasting(2592000, 2333, 0)).verdict == "warn"
 }
 
+test_exactly_the_share_of_the_budget_below_which_it_warns_passes if {
+	half := [["slo", 0.5], ["warn_budget_left", 0.5]]
+	at_limit := judged(fixtures.spoiled("uptime", "uptime", patches("/payload", lasting(2592000, 648000, 0))), half)
+	at_limit.verdict == "pass"
+	over := judged(fixtures.spoiled("uptime", "uptime", patches("/payload", lasting(2592000, 648001, 0))), half)
+	over.verdict == "warn"
+}
+
 test_a_short_record_warns_with_its_bound if {
 	c := with_payload(lasting(259200, 60, 0))
 	c.verdict == "warn"
@@ -59,6 +67,8 @@ test_too_little_is_inconclusive if {
 	with_payload(lasting(0, 0, 0)).verdict == "inconclusive"
 }
 
+test_one_second_looked_at_is_enough_to_judge if with_payload(lasting(1, 0, 0)).verdict == "warn"
+
 test_seconds_that_do_not_add_up_are_an_error if {
 	with_payload([["ok", 2592001]]).verdict == "error"
 	with_payload([["missed", 1]]).verdict == "error"
@@ -67,9 +77,17 @@ test_seconds_that_do_not_add_up_are_an_error if {
 	with_payload(lasting(2592001, 0, 0)).verdict == "error"
 }
 
+test_another_window_is_an_error if {
+	c := with_payload([["window_seconds", 5184000]])
+	c.verdict == "error"
+	c.why == "it was added up over 60 days"
+}
+
 test_without_a_budget_nothing_may_be_down if {
 	judged(fixtures.spoiled("uptime", "uptime", []), [["slo", 1]]).verdict == "pass"
-	judged(fixtures.spoiled("uptime", "uptime", patches("/payload", lasting(2592000, 1, 0))), [["slo", 1]]).verdict == "fail"
+	c := judged(fixtures.spoiled("uptime", "uptime", patches("/payload", lasting(2592000, 1, 0))), [["slo", 1]])
+	c.verdict == "fail"
+	contains(c.why, "0% of the budget is left")
 }
 
 test_absent_figures_are_errors if {
