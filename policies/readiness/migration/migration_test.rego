@@ -188,7 +188,7 @@ test_absent_figures_are_errors if {
 test_mistyped_figures_are_errors if {
 	every change in [
 		["acid/lost", "0"], ["rehearsal/lock_seconds", -1], ["previous_on_new", []], ["app", "none"], ["rehearsal", 1],
-		["findings", "none"], ["previous_on_new/failed", -1],
+		["findings", "none"], ["previous_on_new/failed", -1], ["app/partial", -1],
 		["findings", [object.remove(finding("high", "notes", true, 1), ["severity"])]],
 		["findings", [object.remove(finding("high", "notes", true, 1), ["sized"])]],
 		["findings", [finding("high", "notes", true, -1)]],
