@@ -104,6 +104,7 @@ func payloads() map[string]any {
 		"rollback": checks.RollbackPayload{
 			DrillFigures: drilled(), From: "sha256:bbbb", To: release, Reached: true, BackSeconds: 1.2, ForthSeconds: 0.002,
 			ByPrevious: 300, ByRelease: 400, Schema: "the previous release on the schema of the release", Migrated: true,
+			Writes: checks.WriteCount{Declared: true, Sent: 200, Acknowledged: 190, Found: 190},
 		},
 		"restart": checks.RestartPayload{
 			DrillFigures: drilled(), Faults: []checks.RestartFault{killed("instance", 1), killed("daemon", 0), killed("database", 0)},

@@ -44,11 +44,15 @@ test_an_unsafe_statement_on_a_small_table_warns if {
 
 test_a_table_of_unknown_size_is_big if verdict_of([["findings", [finding("high", "notes", false, 0)]]]) == "fail"
 
-test_what_no_size_excuses_fails if verdict_of([["findings", [finding("high", "", false, 0)]]]) == "fail"
+test_what_no_size_excuses_fails if {
+	verdict_of([["findings", [finding("high", "", false, 0)]]]) == "fail"
+	verdict_of([["findings", [finding("high", "", true, 0)]]]) == "fail"
+}
 
 test_medium_findings_warn_and_low_ones_do_not if {
 	verdict_of([["findings", [finding("medium", "notes", true, 99999999)]]]) == "warn"
 	verdict_of([["findings", [finding("low", "notes", true, 99999999)]]]) == "pass"
+	verdict_of([["findings", [finding("low", "notes", true, 1)]]]) == "pass"
 }
 
 test_a_raised_limit_of_unsafe_statements if limit("max_unsafe", 1, [["findings", [finding("high", "", false, 0)]]]) == "pass"
@@ -62,6 +66,7 @@ test_a_pattern_that_matches_nothing_is_inconclusive if {
 test_migrations_without_a_statement_are_inconclusive if {
 	verdict_of([["statements", 0]]) == "inconclusive"
 	verdict_of([["statements", 0], ["findings", [finding("high", "", false, 0)]]]) == "fail"
+	verdict_of([["statements", 0], ["findings", [finding("medium", "", false, 0)]]]) == "warn"
 }
 
 test_more_new_migrations_than_there_are_is_an_error if verdict_of([["pending", 4]]) == "error"
@@ -183,6 +188,8 @@ test_absent_figures_are_errors if {
 test_mistyped_figures_are_errors if {
 	every change in [
 		["acid/lost", "0"], ["rehearsal/lock_seconds", -1], ["previous_on_new", []], ["app", "none"], ["rehearsal", 1],
+		["findings", "none"], ["previous_on_new/failed", -1], ["app/partial", -1],
+		["findings", [object.remove(finding("high", "notes", true, 1), ["severity"])]],
 		["findings", [object.remove(finding("high", "notes", true, 1), ["sized"])]],
 		["findings", [finding("high", "notes", true, -1)]],
 		["findings", [finding("high", "notes", true, "1")]],
@@ -190,3 +197,5 @@ test_mistyped_figures_are_errors if {
 		verdict_of([change]) == "error"
 	}
 }
+
+test_a_part_that_is_missing_excuses_no_mistyped_figure if verdict_of([["app", null], ["acid/partial", -1]]) == "error"

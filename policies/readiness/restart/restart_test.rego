@@ -54,6 +54,7 @@ test_no_more_is_lost_than_was_in_flight if {
 test_failures_must_add_up if {
 	with_payload([["faults/0/failed", 5]]).verdict == "error"
 	with_payload([["faults/0/requests", 3]]).verdict == "error"
+	with_payload([["faults/0/requests", 4]]).verdict == "inconclusive"
 }
 
 test_missing_and_doubled_writes_fail if {
@@ -78,6 +79,7 @@ test_too_few_writes_are_inconclusive if {
 	c := with_payload([["writes/acknowledged", 29], ["writes/found", 29]])
 	c.verdict == "inconclusive"
 	contains(c.why, "drills.write")
+	with_payload([["writes/declared", false], ["writes/other", 0]]).verdict == "inconclusive"
 }
 
 test_where_nothing_writes_nothing_is_looked_for if {
@@ -104,6 +106,7 @@ test_too_few_requests_are_inconclusive if {
 	with_payload([["faults/0/requests", 99]]).verdict == "inconclusive"
 	with_payload([["generator/dropped", 1]]).verdict == "inconclusive"
 	with_payload([["per_instance", {"1": 1000}]]).verdict == "inconclusive"
+	with_payload([["per_instance", {"1": 1000, "2": 0}]]).verdict == "inconclusive"
 }
 
 test_absent_figures_are_errors if {

@@ -48,6 +48,11 @@ shape := {
 	"forth_seconds": "number",
 	"schema": "text",
 	"per_instance": "counts",
+	"writes.declared": "flag",
+	"writes.other": "count",
+	"writes.sent": "count",
+	"writes.acknowledged": "count",
+	"writes.found": "count",
 	"writes.missing": "count",
 	"writes.doubled": "count",
 	"generator.dropped": "count",
@@ -67,6 +72,7 @@ rows(p) := [
 	lib.row(p.to == input.release, "error", "the rollback was measured from another release"),
 	lib.row(is_told(p), "error", "the evidence does not tell the first release from others"),
 	lib.row(p.failed <= p.requests, "error", "more requests failed than were sent"),
+	lib.row(is_counted(p.writes), "error", "the writes do not add up"),
 	lib.row(p.reached, "fail", sprintf("the earlier release did not come up%s", [problem(p)])),
 	lib.row(p.failed <= limits.max_failed, "fail", sprintf("%d of %d requests failed, at most %d may; %d of them while the earlier release had the traffic%s", [p.failed, p.requests, limits.max_failed, p.failed_there, causes(p)])),
 	lib.row(p.back_seconds <= limits.max_seconds, "fail", sprintf("it took %s s, at most %v s", [lib.figure(p.back_seconds, limits.max_seconds), limits.max_seconds])),
@@ -93,6 +99,17 @@ is_told(p) if {
 is_told(p) if {
 	p.first == false
 	p.from != p.to
+}
+
+# METADATA
+# title: Writes that add up
+# description: what was acknowledged was found, is missing or doubled
+default is_counted(_) := false
+
+is_counted(w) if {
+	w.acknowledged <= w.sent
+	w.found + w.missing <= w.acknowledged
+	w.acknowledged <= w.found + (w.missing + w.doubled)
 }
 
 # METADATA

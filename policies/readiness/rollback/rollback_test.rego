@@ -52,10 +52,21 @@ test_too_little_is_inconclusive if {
 }
 
 test_missing_and_doubled_writes_fail if {
-	with_payload([["writes/missing", 1]]).verdict == "fail"
+	with_payload([["writes/missing", 1], ["writes/found", 189]]).verdict == "fail"
 	with_payload([["writes/doubled", 1]]).verdict == "fail"
-	limited("max_missing", 1, [["writes/missing", 1]]).verdict == "pass"
+	limited("max_missing", 1, [["writes/missing", 1], ["writes/found", 189]]).verdict == "pass"
 	limited("max_doubled", 1, [["writes/doubled", 1]]).verdict == "pass"
+}
+
+test_writes_must_add_up if {
+	every change in [["writes/found", 180], ["writes/found", 191], ["writes/missing", 1], ["writes/sent", 189]] {
+		c := with_payload([change])
+		c.verdict in {"error", "fail"}
+		contains(c.why, "the writes do not add up")
+	}
+	with_payload([["writes/found", 189]]).verdict == "error"
+	with_payload([["writes/sent", 190]]).verdict == "pass"
+	limited("max_doubled", 1, [["writes/doubled", 1], ["writes/found", 189]]).verdict == "pass"
 }
 
 test_the_first_release_goes_to_itself if {
@@ -72,7 +83,7 @@ test_more_failures_than_requests_are_never_a_pass if {
 }
 
 test_absent_figures_are_errors if {
-	every path in ["from", "to", "first", "reached", "requests", "failed", "failed_there", "by_previous", "by_release", "back_seconds", "forth_seconds", "schema", "per_instance", "writes/missing", "writes/doubled", "generator", "generator/dropped"] {
+	every path in ["from", "to", "first", "reached", "requests", "failed", "failed_there", "by_previous", "by_release", "back_seconds", "forth_seconds", "schema", "per_instance", "writes/declared", "writes/other", "writes/sent", "writes/acknowledged", "writes/found", "writes/missing", "writes/doubled", "generator", "generator/dropped"] {
 		fixtures.without("rollback", "rollback", sprintf("/payload/%s", [path])).verdict == "error"
 	}
 }
@@ -80,4 +91,6 @@ test_absent_figures_are_errors if {
 test_mistyped_figures_are_errors if {
 	with_payload([["reached", "true"]]).verdict == "error"
 	with_payload([["back_seconds", "1"]]).verdict == "error"
+	with_payload([["writes/found", []]]).verdict == "error"
+	with_payload([["writes/declared", "true"]]).verdict == "error"
 }

@@ -67,11 +67,10 @@ judge(p) := lib.mistyped(lib.faults(p, shape, "payload")) if {
 # description: up in time, down again, nothing lost; load that called for nothing shows nothing
 rows(p) := [
 	lib.row(p.metric in {"concurrency", "cpu"}, "error", "the metric is unknown"),
-	lib.row(p.min <= p.max, "error", "the bounds are the wrong way round"),
 	lib.row(p.peak >= p.before, "error", "the most instances were fewer than those at the beginning"),
 	lib.row(p.failed <= p.requests, "error", "more requests failed than were sent"),
 	lib.row(p.failed <= limits.max_failed, "fail", sprintf("%d of %d requests failed, at most %d may%s", [p.failed, p.requests, limits.max_failed, causes(p)])),
-	lib.row(p.min < p.max, "fail", sprintf("at least and at most %d instances are declared: nothing can scale", [p.max])),
+	lib.row(p.min < p.max, "fail", sprintf("at least %d and at most %d instances are declared: nothing can scale", [p.min, p.max])),
 	lib.row(is_free(p), "fail", sprintf("%d instances served all the time, though each had up to %s of %s, target %v%s", [p.peak, lib.figure(p.highest, p.target), p.metric, p.target, blind(p)])),
 	lib.row(is_moved(p), "inconclusive", sprintf("%d users drove %s to %s for each instance, target %v: too little to call for more; raise drills.users", [p.users, p.metric, lib.figure(p.highest, p.target), p.target])),
 	lib.row(p.up_seconds <= limits.max_up_seconds, "fail", sprintf("an instance more served after %s s, at most %v s", [lib.figure(p.up_seconds, limits.max_up_seconds), limits.max_up_seconds])),

@@ -73,11 +73,9 @@ leaks_shape := {"files": "count", "secrets": "count", "findings": "findings"}
 # title: Faults of a payload
 # description: of itself, of each secret and of each place
 faults(p) := (lib.faults(p, shape, "payload") | {fault |
-	is_array(p.secrets)
 	some s in p.secrets
 	some fault in lib.faults(s, state_shape, "secret")
 }) | {fault |
-	is_array(p.places)
 	some x in p.places
 	some fault in lib.faults(x, place_shape, "place")
 }

@@ -82,6 +82,13 @@ test_absent_facts_are_errors if {
 test_mistyped_facts_are_errors if {
 	with_payload([["found", "0"]]).verdict == "error"
 	with_payload([["secrets", [null]]]).verdict == "error"
-	with_payload([["places", "all"]]).verdict == "error"
+	every list in ["all", null, 1, {"a": 1}] {
+		with_payload([["places", list]]).verdict == "error"
+		with_payload([["secrets", list]]).verdict == "error"
+	}
 	with_payload([["secrets/0/resolved", "true"]]).verdict == "error"
+	every list in ["none", {}, [{}]] {
+		with_payload([["findings", list]]).verdict == "error"
+		fixtures.payload("secrets", "leaks", [["findings", list]]).verdict == "error"
+	}
 }

@@ -42,6 +42,8 @@ test_every_answered_request_has_one_line if {
 	c.verdict == "fail"
 	contains(c.why, "of 1000 answered requests 998 have one line in the access log: 1 have none, 1 several")
 	with_payload([["log/logged", 999]]).verdict == "fail"
+	with_payload([["log/missing", 1]]).verdict == "error"
+	with_payload([["log/doubled", 1]]).verdict == "error"
 	with_payload([["log/sent", 999], ["log/logged", 999]]).verdict == "inconclusive"
 	with_payload([["log/sent", 1001], ["log/logged", 1001]]).verdict == "error"
 }
