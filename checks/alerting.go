@@ -166,9 +166,10 @@ func alertingMeasure(ctx context.Context, in Input) (Measurement, error) {
 }
 
 // sound waits until the watch looks at a healthy environment: an alert that
-// fires already would be taken for the drill's.
+// fires already would be taken for the drill's. It waits no longer than the fault
+// may last.
 func (d *alertingDrill) sound(ctx context.Context) (string, error) {
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(min(15*time.Second, d.exercise.Limit))
 	for {
 		w, err := d.target.Watch(ctx)
 		if err != nil {

@@ -263,8 +263,25 @@ func TestAGoodMigrationLosesNothing(t *testing.T) {
 	}
 }
 
-// TestABigTableLockedForLong: the migration writes the table anew and goes on.
-func TestABigTableLockedForLong(t *testing.T) {
+// TestRehearsals has each its own copies and servers, which mostly wait.
+func TestRehearsals(t *testing.T) {
+	for name, f := range map[string]func(*testing.T){
+		"a big table locked for long":         aBigTableLockedForLong,
+		"the previous release breaks":         thePreviousReleaseBreaks,
+		"the first release rehearses nothing": theFirstReleaseRehearsesNothing,
+		"a migrate command that fails":        aMigrateCommandThatFails,
+		"lost writes":                         lostWrites,
+		"partial transactions":                partialTransactions,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t)
+		})
+	}
+}
+
+// aBigTableLockedForLong: the migration writes the table anew and goes on.
+func aBigTableLockedForLong(t *testing.T) {
 	_, in := rehearsal(t, "BEGIN; ALTER TABLE notes ALTER body TYPE varchar(200) USING body || ''; SELECT pg_sleep(1); COMMIT")
 	p := rehearse(t, in, migrationFault{})
 	h := p.Rehearsal
@@ -287,8 +304,8 @@ func TestABigTableLockedForLong(t *testing.T) {
 	}
 }
 
-// TestThePreviousReleaseBreaks on the second of three migrations.
-func TestThePreviousReleaseBreaks(t *testing.T) {
+// thePreviousReleaseBreaks on the second of three migrations.
+func thePreviousReleaseBreaks(t *testing.T) {
 	const add, drop, more = "ALTER TABLE notes ADD kind text", "ALTER TABLE notes DROP at", "ALTER TABLE notes ADD more text"
 	r, in := rehearsal(t, add)
 	for name, sql := range map[string]string{"3.sql": "-- +goose Up\n" + drop + ";\n-- +goose Down\nSELECT nothing;", "4.sql": more} {
@@ -310,7 +327,7 @@ func TestThePreviousReleaseBreaks(t *testing.T) {
 	}
 }
 
-func TestTheFirstReleaseRehearsesNothing(t *testing.T) {
+func theFirstReleaseRehearsesNothing(t *testing.T) {
 	_, in := rehearsal(t, "SELECT 1")
 	in.Previous = in.Release
 	p := rehearse(t, in, migrationFault{})
@@ -319,7 +336,7 @@ func TestTheFirstReleaseRehearsesNothing(t *testing.T) {
 	}
 }
 
-func TestAMigrateCommandThatFails(t *testing.T) {
+func aMigrateCommandThatFails(t *testing.T) {
 	r, in := rehearsal(t, "ALTER TABLE notes ADD kind text")
 	r.migrate[newRelease] = "ALTER TABLE nothing ADD kind text"
 	p := rehearse(t, in, migrationFault{})
@@ -328,9 +345,9 @@ func TestAMigrateCommandThatFails(t *testing.T) {
 	}
 }
 
-// TestLostWrites: commits that the server acknowledges before they are on disk,
+// lostWrites: commits that the server acknowledges before they are on disk,
 // and an app that does so itself.
-func TestLostWrites(t *testing.T) {
+func lostWrites(t *testing.T) {
 	r, in := rehearsal(t, "ALTER TABLE notes ADD kind text")
 	r.early = true
 	r.seed += "; ALTER DATABASE shop SET synchronous_commit = off"
@@ -343,8 +360,8 @@ func TestLostWrites(t *testing.T) {
 	}
 }
 
-// TestPartialTransactions: what belongs together is committed apart.
-func TestPartialTransactions(t *testing.T) {
+// partialTransactions: what belongs together is committed apart.
+func partialTransactions(t *testing.T) {
 	_, in := rehearsal(t, "ALTER TABLE notes ADD kind text")
 	apart := func(ctx context.Context, a *acidDrill, conn *pgx.Conn, id int64, _ bool) (bool, error) {
 		for _, sql := range []string{

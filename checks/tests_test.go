@@ -127,6 +127,7 @@ func TestTestsThatHangAreStoppedWithAllThatTheyStarted(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED in short mode: waits for a limit of several seconds")
 	}
+	t.Parallel()
 	source := sourceOf(t, map[string]string{
 		"go.mod": testsMod,
 		"a_test.go": `package tests

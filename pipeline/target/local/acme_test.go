@@ -150,6 +150,7 @@ func TestCertificateFromAnAuthority(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED under -short: a real ACME authority. Without it nothing here shows that one issues a certificate")
 	}
+	t.Parallel()
 	p := newPlace(t)
 	p.down()
 	_, port, err := net.SplitHostPort(p.opt.Declared.Listen)

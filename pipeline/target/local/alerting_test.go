@@ -56,6 +56,7 @@ func (p *place) payload(m checks.Measurement) checks.AlertingPayload {
 }
 
 func TestAFaultIsHeardOfAndItsEndToo(t *testing.T) {
+	t.Parallel()
 	p := alerted(t, &environments.Alerts{Local: true})
 	a := p.payload(p.drill(NewClient(p.opt.Paths), 30*time.Second))
 	if a.Receipt <= 0 || a.Receipt > 30 || a.Recovery < 0 || !a.Restored || a.Queued != 0 {
@@ -103,6 +104,7 @@ func (d diverted) Alarm(ctx context.Context, e checks.Exercise) error {
 }
 
 func TestARouteThatSwallowsMailIsSeen(t *testing.T) {
+	t.Parallel()
 	p := alerted(t, &environments.Alerts{Local: true})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	p.must(err)
@@ -123,6 +125,7 @@ func TestARouteThatSwallowsMailIsSeen(t *testing.T) {
 }
 
 func TestAFaultEndsWithoutWhoeverAskedForIt(t *testing.T) {
+	t.Parallel()
 	p := alerted(t, &environments.Alerts{Local: true})
 	p.must(p.Alarm(t.Context(), checks.Exercise{ID: "left", Fault: true, Limit: 500 * time.Millisecond}))
 	if err := p.Alarm(t.Context(), checks.Exercise{ID: "second", Fault: true, Limit: time.Second}); err == nil {
@@ -145,6 +148,7 @@ func TestAFaultEndsWithoutWhoeverAskedForIt(t *testing.T) {
 }
 
 func TestWhereNobodyIsToldThereIsNoEvidence(t *testing.T) {
+	t.Parallel()
 	p := alerted(t, nil)
 	if m := p.drill(NewClient(p.opt.Paths), time.Second); m.Status != checks.Unavailable || !strings.Contains(m.Reason, "nobody is told") {
 		t.Errorf("%+v", m)
@@ -161,6 +165,7 @@ func (u unwatched) Watch(ctx context.Context) (checks.Watch, error) {
 }
 
 func TestAWatchThatIsOffIsNoMeter(t *testing.T) {
+	t.Parallel()
 	p := alerted(t, &environments.Alerts{Local: true})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -170,6 +175,7 @@ func TestAWatchThatIsOffIsNoMeter(t *testing.T) {
 }
 
 func TestATestAlarmGoesByEveryRouteWherePeopleAre(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	got := map[string][]map[string]any{}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

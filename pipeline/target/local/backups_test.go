@@ -17,6 +17,7 @@ import (
 // TestBackupsByTheSocket: what the checks ask for goes through the daemon's
 // socket, and a copy lasts as long as who asked for it.
 func TestBackupsByTheSocket(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, "one")
 	ctx := t.Context()
 	if err := p.Complete(ctx, 1, p.rev("one")); err != nil {

@@ -19,6 +19,7 @@ func TestConformance(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED under -short: about 20 s with a real app and a real PostgreSQL. Without it only a fake is known to keep the contract")
 	}
+	t.Parallel()
 	p := newPlace(t, "one", "two", "never")
 	p.releases["unmigratable"] = unmigratable(t, p.opt.Store, filepath.Join(filepath.Dir(p.opt.Paths.State), "one", "src"))
 	conformance.Run(t, func(*testing.T) target.Target { return p.Daemon }, conformance.Releases{

@@ -22,7 +22,7 @@ func measured[P any](p *place, c checks.Check, name, previous string, users int)
 				{Name: "say", Method: "GET", Path: "/", Weight: 1, Expect: environments.Expect{Status: 200}},
 			}},
 			Update: environments.Update{Rate: 50},
-			Drills: environments.Drills{Lead: environments.Duration(500 * time.Millisecond), Scale: environments.Duration(15 * time.Second), Users: users},
+			Drills: environments.Drills{Lead: environments.Duration(500 * time.Millisecond), Scale: environments.Duration(p.patience), Users: users},
 		}},
 		Environment: p.opt.Declared, Release: p.releases[name], Previous: p.releases[previous],
 		Address: p.opt.Declared.Listen, Name: "localhost", Roots: p.roots, Target: NewClient(p.opt.Paths),
@@ -86,10 +86,12 @@ func TestScalesASleepingAppUpAndDown(t *testing.T) {
 }
 
 func TestAScalingThatIsStuckShows(t *testing.T) {
+	t.Parallel()
 	p := serving(t, func(e *environments.Environment) {
 		quick(e)
 		e.Instances.Max = 2
 	}, "slow")
+	p.patience = 4 * time.Second // eight times UpAfter
 	got, _ := measured[checks.ScalingPayload](p, checks.Scale(), "slow", "slow", 20)
 	if got.Peak != 2 || got.UpSeconds != 0 || got.Highest <= got.Target || got.NewAnswered != 0 {
 		t.Errorf("%+v", got)
@@ -100,6 +102,7 @@ func TestAScalingThatIsStuckShows(t *testing.T) {
 }
 
 func TestScalingHoldsStillInAPromotion(t *testing.T) {
+	t.Parallel()
 	p := serving(t, quick, "slow", "one")
 	if err := p.StartCanary(t.Context(), 2, p.rev("one"), 50); err != nil {
 		t.Fatal(err)
@@ -119,6 +122,7 @@ func TestScalingHoldsStillInAPromotion(t *testing.T) {
 // TestAPromotionKeepsTheCapacity: what load has called for is there in the next
 // release, too.
 func TestAPromotionKeepsTheCapacity(t *testing.T) {
+	t.Parallel()
 	p := serving(t, func(e *environments.Environment) {
 		quick(e)
 		e.Scaling.DownAfter = environments.Duration(time.Hour)
@@ -179,6 +183,7 @@ func (p *place) stands(name string) {
 
 // TestARehearsalThatWasKilledIsUndone: what was warm serves again.
 func TestARehearsalThatWasKilledIsUndone(t *testing.T) {
+	t.Parallel()
 	p := serving(t, nil, "one", "two")
 	pids := p.pids("stable")
 	rehearsing := make(chan error, 1)

@@ -69,6 +69,7 @@ type place struct {
 	opt      Options
 	releases map[string]string // name → digest
 	roots    *x509.CertPool
+	patience time.Duration // of a drill, until a change of scale is there
 	*Daemon
 	leave func() // ends Run, and waits
 }
@@ -100,7 +101,7 @@ func newPlaceWith(t *testing.T, change func(*Options), names ...string) *place {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &place{t: t, releases: map[string]string{}, opt: Options{
+	p := &place{t: t, releases: map[string]string{}, patience: 15 * time.Second, opt: Options{
 		Paths: Paths{State: filepath.Join(root, "state"), Environment: "staging"}, App: "hello", Ledger: "drill",
 		Declared: &environments.Environment{
 			Name: "staging", Target: "local", Listen: address, Instances: environments.Instances{Min: 2, Max: 2},
@@ -282,6 +283,7 @@ func TestTarget(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED under -short: half a minute with a real app and a real PostgreSQL. Without it nothing here shows that the target keeps its contract")
 	}
+	t.Parallel()
 	p := newPlace(t, "one", "two", "never")
 	run := func(name string, f func(*testing.T, context.Context)) {
 		t.Run(name, func(t *testing.T) {

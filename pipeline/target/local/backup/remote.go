@@ -154,7 +154,8 @@ func (k *Keeper) copyOut(ctx context.Context) error {
 	}
 	for _, b := range local {
 		stem := path.Join(filepath.Base(b.gen.dir), "base", b.name()+"."+b.gen.segmentName(b.Timeline, b.gen.segment(b.Start)))
-		if _, done := there.sizes[stem+metaSuffix]; done {
+		_, known := there.sizes[stem+metaSuffix]
+		if _, packed := there.sizes[stem+tarSuffix]; known && packed {
 			continue
 		}
 		if err := k.sendBase(ctx, s, b, stem); err != nil {

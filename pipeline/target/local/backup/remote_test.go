@@ -56,7 +56,7 @@ func objects(t *testing.T, b *s3mem.Backend) map[string][]byte {
 
 func put(t *testing.T, b *s3mem.Backend, name string, body []byte) {
 	t.Helper()
-	if _, err := b.PutObject("backups", name, nil, bytes.NewReader(body), int64(len(body)), nil); err != nil {
+	if _, err := b.PutObject("backups", name, map[string]string{}, bytes.NewReader(body), int64(len(body)), nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -109,48 +109,91 @@ func TestCopiesInAnObjectStore(t *testing.T) {
 			t.Errorf("got %v, want %s with %q", err, kind, says)
 		}
 	}
-	t.Run("another key", func(t *testing.T) {
-		other, err := age.GenerateX25519Identity()
-		if err != nil {
-			t.Fatal(err)
-		}
-		own := remote.Identity
-		remote.Identity = other.String()
-		defer func() { remote.Identity = own }()
-		fails(t, checks.FaultKey, "sealed for another key")
-	})
-	t.Run("one bit", func(t *testing.T) {
-		all := objects(t, backend)
-		newest := ""
-		for name := range all {
-			if strings.HasSuffix(name, tarSuffix) && path.Base(name) > path.Base(newest) {
-				newest = name
+	newest := func(suffix, below string) string {
+		found := ""
+		for name := range objects(t, backend) {
+			if strings.HasSuffix(name, suffix) && strings.Contains(name, below) && path.Base(name) > path.Base(found) {
+				found = name
 			}
 		}
-		spoilt := slices.Clone(all[newest])
-		spoilt[len(spoilt)/2] ^= 1
-		put(t, backend, newest, spoilt)
-		fails(t, checks.FaultCorrupt, "can't be unpacked")
-		put(t, backend, newest, all[newest])
+		return found
+	}
+	t.Run("a missing object is put back", func(t *testing.T) {
+		tar := newest(tarSuffix, "/base/")
+		remove(t, backend, tar)
+		w.until("it is there again", func() bool {
+			_, there := objects(t, backend)[tar]
+			return there
+		})
 	})
-	t.Run("a missing object", func(t *testing.T) {
-		all := objects(t, backend)
-		for name := range all {
-			if strings.HasSuffix(name, metaSuffix) {
-				if _, err := backend.DeleteObject("backups", name); err != nil {
-					t.Fatal(err)
+
+	// From here on nobody puts back what is missing: the server is gone.
+	w.end()
+	if err := w.db.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	whole, own := objects(t, backend), remote.Identity
+	base := newest(tarSuffix, "/base/")
+	generation, _, _ := strings.Cut(base, "/base/")
+	first := strings.TrimPrefix(path.Ext(strings.TrimSuffix(base, tarSuffix)), ".")
+	flipped := func(t *testing.T, name string) {
+		t.Helper()
+		spoilt := slices.Clone(whole[name])
+		spoilt[len(spoilt)/2] ^= 1
+		put(t, backend, name, spoilt)
+	}
+	for _, c := range []struct {
+		name        string
+		plant       func(t *testing.T)
+		fault, says string
+	}{
+		{"another key", func(t *testing.T) {
+			other, err := age.GenerateX25519Identity()
+			if err != nil {
+				t.Fatal(err)
+			}
+			remote.Identity = other.String()
+		}, checks.FaultKey, "sealed for another key"},
+		{"one bit of the base backup", func(t *testing.T) { flipped(t, base) }, checks.FaultCorrupt, "can't be unpacked"},
+		{"one bit of a segment", func(t *testing.T) { flipped(t, generation+"/wal/"+first+walSuffix) }, checks.FaultCorrupt, "can't be opened"},
+		{"one bit of what is known of the base backup", func(t *testing.T) { flipped(t, newest(metaSuffix, "/base/")) }, checks.FaultCorrupt, ""},
+		{"a missing segment", func(t *testing.T) { remove(t, backend, generation+"/wal/"+first+walSuffix) }, checks.FaultMissing, first},
+		{"no base backup", func(t *testing.T) {
+			for name := range whole {
+				if strings.HasSuffix(name, tarSuffix) {
+					remove(t, backend, name)
 				}
 			}
-		}
-		// Until the next turn puts it back, there is none; then it is whole again.
-		c, err := w.k.Restore(t.Context(), checks.BackupPoint{Remote: true})
-		var fault *checks.BackupFault
-		if err == nil {
-			w.discard(c)
-		} else if !errors.As(err, &fault) || fault.Kind != checks.FaultNone {
-			t.Errorf("got %v", err)
-		}
-	})
+		}, checks.FaultNone, "no base backup"},
+		{"nothing known of any base backup", func(t *testing.T) {
+			for name := range whole {
+				if strings.HasSuffix(name, metaSuffix) {
+					remove(t, backend, name)
+				}
+			}
+		}, checks.FaultNone, "no base backup"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.plant(t)
+			fails(t, c.fault, c.says)
+			remote.Identity = own
+			for name, body := range whole {
+				put(t, backend, name, body)
+			}
+		})
+	}
+	c = w.restore(checks.BackupPoint{Remote: true, Verify: true})
+	if n := count(t, c.OwnerURL(), "orders"); n != 500 {
+		t.Errorf("%d orders once all is whole again", n)
+	}
+	w.discard(c)
+}
+
+func remove(t *testing.T, b *s3mem.Backend, name string) {
+	t.Helper()
+	if _, err := b.DeleteObject("backups", name); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestAStoreThatCanNotBeUsedIsAProblem(t *testing.T) {
