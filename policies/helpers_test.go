@@ -158,7 +158,7 @@ func drilled() checks.DrillFigures {
 
 func scaled() checks.DrillFigures {
 	f := drilled()
-	f.PerInstance = map[string]int{"1": 300, "2": 300, "3": 200, "4": 200}
+	f.PerInstance = map[string]int{"1": 400, "2": 300, "3": 300}
 	return f
 }
 

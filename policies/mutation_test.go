@@ -204,7 +204,7 @@ func stillTrue(stage Stage, path []string, value any) bool {
 		return value == nil || value == any(deleted{}) // warns, which promotes
 	case last == "reason":
 		return isText
-	case last == "same_disk":
+	case last == "same_disk", last == "local_only":
 		return value == any(true) // warns
 	case last == "age_seconds":
 		return value == any(-1) // within the tolerance of clocks

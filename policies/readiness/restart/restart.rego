@@ -42,6 +42,7 @@ parts := {"instance", "daemon", "database"}
 shape := {
 	"faults": "array",
 	"requests": "count",
+	"failed": "count",
 	"per_instance": "counts",
 	"writes.declared": "flag",
 	"writes.other": "count",

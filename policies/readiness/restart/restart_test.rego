@@ -110,7 +110,7 @@ test_too_few_requests_are_inconclusive if {
 }
 
 test_absent_figures_are_errors if {
-	every path in ["faults", "requests", "per_instance", "writes", "writes/declared", "writes/other", "writes/sent", "writes/acknowledged", "writes/found", "writes/missing", "writes/doubled", "generator"] {
+	every path in ["faults", "requests", "failed", "per_instance", "writes", "writes/declared", "writes/other", "writes/sent", "writes/acknowledged", "writes/found", "writes/missing", "writes/doubled", "generator"] {
 		fixtures.without("restart", "restart", sprintf("/payload/%s", [path])).verdict == "error"
 	}
 	every name in ["part", "what", "by", "recovered", "recover_seconds", "requests", "failed", "in_flight", "lost", "refused", "errors", "slow", "instances_before", "instances_after", "restarts"] {
