@@ -126,8 +126,6 @@ func TestMutants(t *testing.T) {
 	// Each evaluation leaves much behind that is small and gone at once.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	all := modules(t)
-	store := inmem.NewFromObject(testData(t, nil))
-	fold(t, all["fixtures/fixtures_test.rego"], all, store)
 	m := &maker{}
 	perFile := map[string][2]int{}
 	shared := wordRulesOfLib(all)
@@ -149,6 +147,7 @@ func TestMutants(t *testing.T) {
 	if compiler.Failed() {
 		t.Fatal(compiler.Errors)
 	}
+	store := inmem.NewFromObject(testData(t, nil))
 	prepare := func(query string) rego.PreparedEvalQuery {
 		q, err := rego.New(append(slices.Clone(impls), rego.Query(query), rego.Compiler(compiler), rego.Store(store))...).PrepareForEval(t.Context())
 		if err != nil {
@@ -243,42 +242,6 @@ func TestMutants(t *testing.T) {
 		t.Errorf("only %d mutants were noticed: are they made at all?", noticed)
 	}
 	t.Logf("%d of %d mutants noticed", noticed, len(m.mutants))
-}
-
-// fold puts its value in place of each of the module's rules that are the same
-// in every test, which would make it anew.
-func fold(t *testing.T, mod *ast.Module, all map[string]*ast.Module, store storage.Store) {
-	t.Helper()
-	copies := map[string]*ast.Module{}
-	for name, m := range all {
-		copies[name] = m.Copy()
-	}
-	compiler := ast.NewCompiler().WithCapabilities(capabilities())
-	compiler.Compile(copies)
-	if compiler.Failed() {
-		t.Fatal(compiler.Errors)
-	}
-	rs, err := rego.New(rego.Query("x = "+mod.Package.Path.String()), rego.Compiler(compiler), rego.Store(store)).Eval(t.Context())
-	if err != nil || len(rs) != 1 {
-		t.Fatalf("%d results: %v", len(rs), err)
-	}
-	values, _ := rs[0].Bindings["x"].(map[string]any)
-	folded := 0
-	for _, r := range mod.Rules {
-		value, there := values[ruleName(r)]
-		if !there || len(r.Head.Args) > 0 {
-			continue
-		}
-		v, err := ast.InterfaceToValue(value)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Head.Value, r.Body = ast.NewTerm(v), ast.NewBody(ast.NewExpr(ast.BooleanTerm(true)))
-		folded++
-	}
-	if folded == 0 {
-		t.Fatalf("nothing of %s is the same in every test", mod.Package.Path)
-	}
 }
 
 // equivalent is why nothing can tell the mutant from the original; empty: it
