@@ -9,6 +9,7 @@ import (
 	"path"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -185,7 +186,7 @@ func TestMutants(t *testing.T) {
 					mine = append(mine, trials["readiness"]...)
 				}
 				touching := touched(t, mine)
-				// Made where the criterion's own tests leave a shape's mutant alone.
+				// Made for criteria that look at a shape.
 				hostile := sync.OnceValue(func() map[int][]*trial {
 					if path.Dir(folder) != "readiness" {
 						return nil
@@ -200,7 +201,8 @@ func TestMutants(t *testing.T) {
 						why := equivalent(mut)
 						// One of its kind that is excused is not tried: all would run, in vain.
 						ok := (why == "" || kinds[mut.file+mut.what] > 1) &&
-							(notice(t, touching[mut.id], mut.id) || mut.shape && notice(t, hostile()[mut.id], mut.id))
+							(mut.shape && notice(t, likely(hostile()[mut.id], mut), mut.id) ||
+								notice(t, touching[mut.id], mut.id) || mut.shape && notice(t, hostile()[mut.id], mut.id))
 						mu.Lock()
 						switch {
 						case ok:
@@ -251,6 +253,17 @@ func equivalent(m mutant) string {
 		}
 	}
 	return ""
+}
+
+// likely are the trials that break the very field whose shape the mutant drops.
+// Every trial comes by a shape's entries, and few depend on one of them.
+func likely(trials []*trial, m mutant) []*trial {
+	quoted := strings.TrimSuffix(strings.TrimPrefix(m.what, "entry "), " dropped")
+	field, err := strconv.Unquote(quoted)
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(trials), func(q *trial) bool { return !strings.HasSuffix("."+q.name, "."+field) })
 }
 
 // notice tries those first that are quick and have told the most others.
