@@ -255,8 +255,16 @@ func (d *alertingDrill) follow(ctx context.Context) error {
 	}
 }
 
-// heard says whether the heartbeat came, where the drill listens to it.
-func (d *alertingDrill) heard() bool { return d.exercise.Beat == "" || d.sink.beatCount() > 0 }
+// heard says whether the heartbeat came, if there is one.
+func (d *alertingDrill) heard() bool {
+	switch {
+	case d.exercise.Beat != "":
+		return d.sink.beatCount() > 0
+	case d.Environment.Alerts.Heartbeat != nil:
+		return len(d.beats) > 0
+	}
+	return true
+}
 
 // settled says whether nothing that the drill has raised still fires.
 func (d *alertingDrill) settled() bool {
