@@ -39,7 +39,7 @@ drills: build ## Rehearse with GitHub's workflows, several machines and hostile 
 	GATE_DRILLS=1 go test -timeout 40m -run '$(DRILLS)' ./pipeline/cmd/gate
 
 # What calls drill(t).
-DRILLS := ^(TestMigrationsAre|TestApartTakes|TestABaseJudges|TestHostile|TestOwners|TestADaemonJudges|TestTheLedgerTravels|TestInitAndRun|TestRehearsal)
+DRILLS := ^(TestCommitsUnder|TestMigrationsAre|TestApartTakes|TestABaseJudges|TestHostile|TestOwners|TestADaemonJudges|TestTheLedgerTravels|TestInitAndRun|TestRehearsal)
 
 .PHONY: test-short
 test-short: ## Run the tests without the slow drills
