@@ -38,8 +38,8 @@ drills: build ## Rehearse with GitHub's workflows, several machines and hostile 
 	bin=$$($(GATE) doctor --postgres) && export GATE_POSTGRES_BIN=$$bin && \
 	GATE_DRILLS=1 go test -timeout 40m -run '$(DRILLS)' ./pipeline/cmd/gate
 
-# What calls drill(t).
-DRILLS := ^(TestCommitsUnder|TestMigrationsAre|TestApartTakes|TestABaseJudges|TestHostile|TestOwners|TestADaemonJudges|TestTheLedgerTravels|TestInitAndRun|TestRehearsal)
+# The tests that call drill(t).
+DRILLS = ^($(shell awk '/^func Test/ {t = $$2; sub(/\(.*/, "", t)} /^\t+drill\(t\)/ {print t}' pipeline/cmd/gate/*_test.go | sort -u | paste -sd '|'))$$
 
 .PHONY: test-short
 test-short: ## Run the tests without the slow drills
