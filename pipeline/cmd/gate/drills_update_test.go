@@ -89,10 +89,11 @@ func (d *drills) killedUpdate() {
 		d.t.Fatal("the update was over before its daemon was killed: nothing was drilled")
 	}
 	d.serve("staging")
-	after := d.healthy("staging", 20*time.Second)
-	if got := after.Actual; got.Stable != before.Actual.Stable || got.Canary != "" || got.Warm != "" || len(got.Instances) != len(old) {
-		d.t.Errorf("staging runs %.19s, canary %q, warm %q in %d instances; want %.19s alone in %d\n%+v", got.Stable, got.Canary, got.Warm, len(got.Instances), before.Actual.Stable, len(old), got.Instances)
-	}
+	d.healthy("staging", 20*time.Second)
+	d.eventually(20*time.Second, fmt.Sprintf("staging runs %.19s alone in %d instances", before.Actual.Stable, len(old)), func() bool {
+		got := d.look("staging").Actual
+		return got.Stable == before.Actual.Stable && got.Canary == "" && got.Warm == "" && len(got.Instances) == len(old)
+	})
 	if n, err := d.client("staging").Replace(d.t.Context(), before.Actual.Stable); err != nil || n != len(old) {
 		d.t.Errorf("it can't be updated any more: %d replaced, %v", n, err)
 	}
