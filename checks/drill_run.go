@@ -246,7 +246,8 @@ func (w *window) sound(f DrillFigures, m Measurement) Measurement {
 	return m
 }
 
-// add pools another run: counts add up, of the rest the worst stays.
+// add pools another run: counts add up, of the rest the worst stays. The lowest
+// quiet latency is the worst: what was slow before hides what a drill does.
 func (f *DrillFigures) add(o DrillFigures) {
 	for _, n := range o.Drills {
 		if !slices.Contains(f.Drills, n) {
@@ -259,7 +260,7 @@ func (f *DrillFigures) add(o DrillFigures) {
 	f.Failed += o.Failed
 	f.Failures = loadAddCounts(f.Failures, o.Failures)
 	f.PerInstance = loadAddCounts(maps.Clone(f.PerInstance), o.PerInstance)
-	f.QuietP95 = max(f.QuietP95, o.QuietP95)
+	f.QuietP95 = min(f.QuietP95, o.QuietP95)
 	f.P95, f.P99 = max(f.P95, o.P95), max(f.P99, o.P99)
 	f.Generator.add(o.Generator)
 }

@@ -203,7 +203,7 @@ func updatePool(payloads [][]byte) ([]byte, error) {
 		sum.Log.Missing += p.Log.Missing
 		sum.Log.Doubled += p.Log.Doubled
 		sum.PerInstance = loadAddCounts(sum.PerInstance, p.PerInstance)
-		sum.QuietP95, sum.P95, sum.P99 = max(sum.QuietP95, p.QuietP95), max(sum.P95, p.P95), max(sum.P99, p.P99)
+		sum.QuietP95, sum.P95, sum.P99 = min(sum.QuietP95, p.QuietP95), max(sum.P95, p.P95), max(sum.P99, p.P99)
 		sum.Phases = append(sum.Phases, p.Phases...)
 		sum.Generator.add(p.Generator)
 	}

@@ -82,7 +82,7 @@ func payloads() map[string]any {
 		},
 		"update": checks.UpdatePayload{
 			From: "sha256:bbbb", To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4,
-			PerInstance: map[string]int{"1": 500, "2": 500}, Generator: sound, Log: checks.LogCount{Sent: 1000, Logged: 1000},
+			PerInstance: map[string]int{"1": 500, "2": 500}, QuietP95: 0.09, P95: 0.1, Generator: sound, Log: checks.LogCount{Sent: 1000, Logged: 1000},
 		},
 		"migration": checks.MigrationPayload{
 			Release: release, Previous: "sha256:bbbb", Declared: true, Files: 3, Pending: 1, Statements: 2,

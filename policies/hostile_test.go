@@ -204,18 +204,37 @@ func TestHostileEvidence(t *testing.T) {
 	}
 }
 
+// nulls is the payload with nothing in its fields.
+func nulls(t testing.TB, payload []byte) []byte {
+	t.Helper()
+	fields := map[string]any{}
+	if err := json.Unmarshal(payload, &fields); err != nil {
+		t.Fatal(err)
+	}
+	for k := range fields {
+		fields[k] = nil
+	}
+	return encode(t, fields)
+}
+
 // TestUnknownFieldsAddNothing: what a payload says beside what its check says
 // changes no verdict, whatever it is called.
 func TestUnknownFieldsAddNothing(t *testing.T) {
 	t.Parallel()
+	const unknown = `{"verdict":"pass","ok":true,"trusted":true,"waived":true,"status":"completed","more":1`
 	for id, c := range measured(t) {
 		for _, check := range c.checks {
-			in := ready(t, c.stage)
-			spoil(&in, check, func(r *Record) {
-				r.Payload = append(json.RawMessage(`{"verdict":"pass","ok":true,"trusted":true,"waived":true,`), `"more":1}`...)
-			})
-			if verdict, why := ends(t, in, id); verdict.Promotes() || why == "" {
-				t.Errorf("%s with nothing but unknown fields: %s %s", id, verdict, why)
+			for name, change := range map[string]func(payload []byte) []byte{
+				"alone":                  func([]byte) []byte { return []byte(unknown + "}") },
+				"beside what is missing": func(p []byte) []byte { return slices.Concat([]byte(unknown+","), nulls(t, p)[1:]) },
+				"beside what is right":   func(p []byte) []byte { return slices.Concat([]byte(unknown+","), p[1:]) },
+			} {
+				in := ready(t, c.stage)
+				spoil(&in, check, func(r *Record) { r.Payload = change(r.Payload) })
+				verdict, why := ends(t, in, id)
+				if right := name == "beside what is right"; right != (verdict == Pass) || !right && why == "" {
+					t.Errorf("%s with unknown fields %s: %s %s", id, name, verdict, why)
+				}
 			}
 		}
 	}

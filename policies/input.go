@@ -66,6 +66,15 @@ func Relevant(in Input) Input {
 	return out
 }
 
+// Canonical is the text whose digest a decision on in names as its input.
+func Canonical(in Input) ([]byte, error) {
+	v, _, err := tree(Relevant(in))
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(v)
+}
+
 // tree is a relevant input as the engine takes it, and its canonical digest.
 // Numbers keep the spelling that they were signed with.
 func tree(in Input) (any, string, error) {

@@ -4,45 +4,19 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/format"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+	"github.com/open-policy-agent/opa/v1/tester"
 )
-
-const licences = `package gate.readiness.licences
-
-import data.gate.lib
-
-# METADATA
-# title: Licences
-# description: only licences that we accept
-# custom:
-#   remediation: replace the module
-criterion := lib.conclude({
-	"id": "licences",
-	"meta": rego.metadata.rule(),
-	"weighed": [evidence],
-	"judged": [judge(run) | some r in evidence.admitted; some run in r.payload.runs],
-	"want": sprintf("at most %d denied", [limits.max_denied]),
-	"next": {"inconclusive": lib.measure("licences"), "error": lib.measure("licences")},
-})
-
-limits := input.thresholds.licences
-
-evidence := lib.weighed("licences", "licences")
-
-shape := {"denied": "count", "modules": "count"}
-
-judge(run) := lib.mistyped(lib.faults(run, shape, "payload")) if {
-	count(lib.faults(run, shape, "payload")) > 0
-} else := lib.ruled(
-	[
-		lib.row(run.denied <= limits.max_denied, "fail", sprintf("%d denied", [run.denied])),
-		lib.row(run.modules > 0, "inconclusive", "no module was looked at"),
-	],
-	sprintf("%d denied of %d", [run.denied, run.modules]), "",
-)
-`
 
 const licencesDeclared = `criteria:
   licences:
@@ -52,11 +26,90 @@ const licencesDeclared = `criteria:
       max_age_seconds: {default: 604800, kind: number, says: age at which the evidence no longer counts}
 `
 
-func withLicences(declared string) fstest.MapFS {
+func withLicences(t testing.TB, declared string) fstest.MapFS {
+	t.Helper()
 	return fstest.MapFS{
 		"criteria.yaml":                    {Data: []byte(declared)},
-		"readiness/licences/licences.rego": {Data: []byte(licences)},
+		"readiness/licences/licences.rego": {Data: []byte(guide(t, "package gate.readiness.licences\n"))},
 	}
+}
+
+// guide is the one block of checks/README.md that begins so.
+func guide(t testing.TB, begin string) string {
+	t.Helper()
+	text, err := os.ReadFile("../checks/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, block, in := "", "", false
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimPrefix(line, "   ")
+		switch {
+		case !strings.HasPrefix(line, "```"):
+			block += line
+			continue
+		case in && strings.HasPrefix(block, begin):
+			found += block
+		}
+		block, in = "", !in
+	}
+	if found == "" || strings.Count(found, begin) != 1 {
+		t.Fatalf("checks/README.md does not have one block that begins with %q", begin)
+	}
+	return found
+}
+
+// TestGuide: what checks/README.md says to copy compiles, judges, and passes the
+// tests that it says to write.
+func TestGuide(t *testing.T) {
+	t.Parallel()
+	p, err := New(t.Context(), withLicences(t, guide(t, "# policies/criteria.yaml\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stage := range []Stage{Admission, Readiness, Promotion, Serving, Proposal} {
+		if ids := p.more.at(stage); !slices.Equal(ids, []string{"licences"}) {
+			t.Errorf("%s asks for %v", stage, ids)
+		}
+	}
+	all := map[string]*ast.Module{}
+	for name, text := range map[string]string{
+		"licences.rego": guide(t, "package gate.readiness.licences\n"), "licences_test.rego": guide(t, "package gate.readiness.licences_test\n"),
+		"evidence.rego": embeddedText(t, "lib/evidence.rego"), "shape.rego": embeddedText(t, "lib/shape.rego"),
+		"verdict.rego": embeddedText(t, "lib/verdict.rego"), "text.rego": embeddedText(t, "lib/text.rego"), "latency.rego": embeddedText(t, "lib/latency.rego"),
+	} {
+		if all[name], err = ast.ParseModuleWithOpts(name, text, ast.ParserOptions{ProcessAnnotation: true, RegoVersion: ast.RegoV1}); err != nil {
+			t.Fatal(err)
+		}
+		if formatted, err := format.Source(name, []byte(text)); err != nil || string(formatted) != text {
+			t.Errorf("%s of the guide is not formatted as opa fmt does it: %v", name, err)
+		}
+	}
+	store := inmem.NewFromObject(testData(t, nil))
+	txn := storage.NewTransactionOrDie(t.Context(), store)
+	defer store.Abort(t.Context(), txn)
+	results, err := tester.NewRunner().SetCompiler(ast.NewCompiler().WithRewriteTestRules(true)).SetModules(all).SetStore(store).RunTests(t.Context(), txn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for r := range results {
+		if ran++; !r.Pass() {
+			t.Errorf("%s: %v", r.Name, r.Error)
+		}
+	}
+	if said := fmt.Sprintf("PASS: %d/%d", ran, ran); ran == 0 || !strings.Contains(guide(t, "$ opa test"), said) {
+		t.Errorf("the guide says otherwise than %s", said)
+	}
+}
+
+func embeddedText(t testing.TB, name string) string {
+	t.Helper()
+	text, err := Embedded.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // licensed is ready with evidence of the runs.
@@ -77,7 +130,7 @@ func licensed(t testing.TB, p *Policies, stage Stage, runs string) Input {
 
 func TestARepositoryAddsACriterion(t *testing.T) {
 	t.Parallel()
-	p, err := New(context.Background(), withLicences(licencesDeclared))
+	p, err := New(context.Background(), withLicences(t, licencesDeclared))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +187,7 @@ func TestCriteriaThatAreRefused(t *testing.T) {
 		if text == licencesDeclared {
 			t.Fatalf("%s: nothing changed", name)
 		}
-		if _, err := New(context.Background(), withLicences(text)); !errors.Is(err, ErrPolicy) || !strings.Contains(err.Error(), c.says) {
+		if _, err := New(context.Background(), withLicences(t, text)); !errors.Is(err, ErrPolicy) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: error %v, want one that says %q", name, err, c.says)
 		}
 	}
@@ -144,7 +197,7 @@ func TestCriteriaThatAreRefused(t *testing.T) {
 // criterion out decides nothing.
 func TestPoliciesThatForgetWhatWasAdded(t *testing.T) {
 	t.Parallel()
-	files := withLicences(licencesDeclared)
+	files := withLicences(t, licencesDeclared)
 	text, err := Embedded.ReadFile("readiness/readiness.rego")
 	if err != nil {
 		t.Fatal(err)

@@ -5,9 +5,11 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/cover"
@@ -77,6 +79,9 @@ func TestRego(t *testing.T) {
 		SetModules(all).
 		SetStore(store).
 		SetCoverageQueryTracer(coverage).
+		SetCoverageRuns(nil). // each would run every test once more, only to say why something is not covered
+		SetTimeout(time.Minute).
+		SetParallel(runtime.NumCPU()).
 		CapturePrintOutput(false).
 		RunTests(ctx, txn)
 	if err != nil {

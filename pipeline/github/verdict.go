@@ -140,7 +140,7 @@ func (v Verdict) aggregate(findings []checks.Finding) sheet {
 	var against []string
 	for _, c := range d.Criteria {
 		if c.Verdict != policies.Pass {
-			against = append(against, c.ID+" "+string(c.Verdict))
+			against = append(against, c.ID+" "+string(c.Verdict)+waived(c))
 		}
 	}
 	title := fmt.Sprintf("%s for %s", word(verdict), v.Environment)
@@ -156,7 +156,7 @@ func (v Verdict) aggregate(findings []checks.Finding) sheet {
 	s.title = v.title(title)
 	b.line("| criterion | verdict | got | want |\n| --- | --- | --- | --- |")
 	for i, c := range d.Criteria {
-		row := fmt.Sprintf("| %s | **%s** | %s | %s |", Inline(c.ID), word(c.Verdict), Inline(clip(c.Got, 500)), Inline(clip(c.Want, 500)))
+		row := fmt.Sprintf("| %s | **%s** | %s | %s |", Inline(c.ID), Inline(word(c.Verdict)+waived(c)), Inline(clip(c.Got, 500)), Inline(clip(c.Want, 500)))
 		if !b.fits(row, maxText-2000) {
 			b.line(fmt.Sprintf("\n%d more criteria in the report.", len(d.Criteria)-i))
 			break
@@ -177,7 +177,7 @@ func (v Verdict) aggregate(findings []checks.Finding) sheet {
 
 func (v Verdict) criterion(c policies.Criterion, findings []checks.Finding) sheet {
 	s := sheet{name: CriterionName(c.ID), conclusion: conclusion(c.Verdict)}
-	title := word(c.Verdict)
+	title := word(c.Verdict) + waived(c)
 	if c.Got != "" {
 		title += ": " + c.Got
 	}
@@ -203,6 +203,14 @@ func (v Verdict) criterion(c policies.Criterion, findings []checks.Finding) shee
 	s.summary = b.String()
 	s.place(findings)
 	return s
+}
+
+// waived tells a verdict by a waiver, or by one that has expired, from others.
+func waived(c policies.Criterion) string {
+	if c.Waiver == "" {
+		return ""
+	}
+	return " (waiver " + c.Waiver + ")"
 }
 
 // word is the verdict for people; one that there is not is called so.

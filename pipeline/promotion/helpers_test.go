@@ -152,7 +152,7 @@ func payload(check, release string, now time.Time) any {
 			Checkpoint: &checks.LoadCheckpoint{Forced: true, During: checks.LoadWindow{Requests: 60, P95: 0.02}},
 		}
 	case "update":
-		return checks.UpdatePayload{From: digest('0'), To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4, PerInstance: map[string]int{"1": 500, "2": 500}, Generator: sound, Log: checks.LogCount{Sent: 1000, Logged: 1000}}
+		return checks.UpdatePayload{From: digest('0'), To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4, PerInstance: map[string]int{"1": 500, "2": 500}, QuietP95: 0.09, P95: 0.1, Generator: sound, Log: checks.LogCount{Sent: 1000, Logged: 1000}}
 	case "migration":
 		return checks.MigrationPayload{
 			Release: release, Previous: digest('0'), Declared: true, Files: 3, Pending: 1, Statements: 2,
@@ -214,7 +214,7 @@ func payload(check, release string, now time.Time) any {
 
 // drilled are figures of a drill that so many instances answered.
 func drilled(instances int) checks.DrillFigures {
-	f := checks.DrillFigures{Rate: 50, Seconds: 20, Requests: 1000, PerInstance: map[string]int{}, Generator: checks.GeneratorFacts{CPUShare: 0.2}}
+	f := checks.DrillFigures{Rate: 50, Seconds: 20, Requests: 1000, PerInstance: map[string]int{}, QuietP95: 0.09, P95: 0.1, Generator: checks.GeneratorFacts{CPUShare: 0.2}}
 	for i := range instances {
 		f.PerInstance[fmt.Sprint(i+1)] = 100
 	}

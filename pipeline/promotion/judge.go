@@ -316,6 +316,7 @@ func (j *Judge) Compare(ctx context.Context, r *ReleaseRecord, environment strin
 }
 
 func (j *Judge) evaluate(ctx context.Context, in policies.Input) (DecisionRecord, error) {
+	in = policies.Relevant(in) // what is judged is what is kept
 	d, err := j.Policies.Evaluate(ctx, in)
 	if err != nil {
 		return DecisionRecord{}, fmt.Errorf("decide on %.19s for %s: %w", in.Release, in.Environment, err)

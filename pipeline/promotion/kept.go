@@ -50,11 +50,13 @@ func (j *Journal) Policies(ctx context.Context, policyDigest string) (k policies
 		if r.Statement.Type != PoliciesType {
 			continue
 		}
-		if err := json.Unmarshal(r.Statement.Predicate, &k); err != nil {
+		// One of its own each time: files of others would stay in the map.
+		var one policies.Kept
+		if err := json.Unmarshal(r.Statement.Predicate, &one); err != nil {
 			return k, "", fmt.Errorf("policies %s: %w", r.Digest, err)
 		}
-		if k.Digest == policyDigest {
-			return k, r.Digest, nil
+		if one.Digest == policyDigest {
+			return one, r.Digest, nil
 		}
 	}
 	return policies.Kept{}, "", fmt.Errorf("the policy %s %w: it was decided by before gate kept policies", policyDigest, ErrUnkept)

@@ -331,3 +331,20 @@ test_no_rows_say_that_nothing_is_demanded if lib.ruled([], "got", "").why == "th
 test_a_row_that_holds_has_no_say if {
 	lib.ruled([lib.row(true, "fail", "held"), lib.row(false, "warn", "broke")], "got", "") == {"verdict": "warn", "got": "got", "why": "broke"}
 }
+
+drilled(quiet, during) := {"quiet_p95": quiet, "p95": during}
+
+bounds := {"max_p95_ratio": 1.5, "slack_seconds": 0.25}
+
+test_latency_within_the_ratio_or_the_slack_is_calm if {
+	every p in [drilled(1, 1.5), drilled(0.25, 0.5), drilled(2, 0.1)] { lib.is_calm(p, bounds) == true }
+	every p in [drilled(1, 1.500001), drilled(0.25, 0.500001)] { lib.is_calm(p, bounds) == false }
+}
+
+felt(p) := lib.ruled(lib.calm(p, bounds), "", "")
+
+test_a_drill_that_is_felt_warns_and_one_that_was_not_timed_shows_nothing if {
+	felt(drilled(1, 1.5)).verdict == "pass"
+	felt(drilled(1, 1.6)) == {"verdict": "warn", "got": "", "why": "p95 was 1.6 s during the drill and 1 s before it, at most 1.5 times that or 0.25 s more"}
+	every p in [drilled(0, 0.1), drilled(0.1, 0), drilled(0, 0), drilled(0, 3)] { felt(p).verdict == "inconclusive" }
+}

@@ -23,6 +23,7 @@ import (
 	"github.com/smartcloudops/gate/pipeline/ledger"
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/report"
+	"github.com/smartcloudops/gate/policies"
 )
 
 // AuditCmd shows what stands behind a release in an environment.
@@ -114,6 +115,24 @@ func (s *session) bundle(ctx context.Context, a *promotion.Audit, file string) e
 		}
 		files["envelopes/"+strings.TrimPrefix(st.Digest, "sha256:")+".json"] = raw
 		for _, id := range st.Signers {
+			if err := publicKey(files, id); err != nil {
+				return err
+			}
+		}
+	}
+	for _, d := range a.Decisions {
+		text, err := policies.Canonical(d.Input)
+		if err != nil {
+			return fmt.Errorf("bundle: input of decision %s: %w", d.Decision.ID, err)
+		}
+		files["inputs/"+strings.TrimPrefix(d.Decision.InputDigest, "sha256:")+".json"] = text
+	}
+	entries, err := s.ledger.Entries(ctx, 0)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		for _, id := range e.EntrySigners {
 			if err := publicKey(files, id); err != nil {
 				return err
 			}

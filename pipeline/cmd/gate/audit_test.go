@@ -79,27 +79,27 @@ func TestAudit(t *testing.T) {
 	if out, ok := verify(t, file, nil); !ok {
 		t.Errorf("the recipe does not verify the bundle:\n%s", out)
 	}
-	for name, change := range map[string]func(dir string) string{
-		"a bit of the SBOM": func(dir string) string { return filepath.Join(dir, "release", "sbom.tar") },
-		"the manifest":      func(dir string) string { return filepath.Join(dir, "release", "manifest.json") },
-		"a statement": func(dir string) string {
-			found, err := filepath.Glob(filepath.Join(dir, "envelopes", "*.json"))
-			if err != nil || len(found) == 0 {
-				t.Fatal("no envelopes", err)
-			}
-			return found[0]
+	for name, change := range map[string]func(t *testing.T, dir string){
+		"a bit of the SBOM": func(t *testing.T, dir string) { flip(t, filepath.Join(dir, "release", "sbom.tar")) },
+		"the manifest":      func(t *testing.T, dir string) { flip(t, filepath.Join(dir, "release", "manifest.json")) },
+		"a statement":       func(t *testing.T, dir string) { flip(t, anEnvelope(t, dir)) },
+		"an input": func(t *testing.T, dir string) {
+			flip(t, filepath.Join(dir, "inputs", strings.TrimPrefix(a.Decisions[0].Decision.InputDigest, "sha256:")+".json"))
+		},
+		"its signatures": func(t *testing.T, dir string) {
+			edit(t, anEnvelope(t, dir), func(v map[string]any) { v["signatures"] = []any{} })
+		},
+		"the list": func(t *testing.T, dir string) {
+			edit(t, filepath.Join(dir, "audit.json"), func(v map[string]any) { v["statements"] = []any{} })
+		},
+		"a signer": func(t *testing.T, dir string) {
+			edit(t, filepath.Join(dir, "audit.json"), func(v map[string]any) {
+				v["statements"].([]any)[0].(map[string]any)["signers"] = []any{"ed25519:00"}
+			})
 		},
 	} {
 		out, ok := verify(t, file, func(dir string) {
-			at := change(dir)
-			text, err := os.ReadFile(at)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text[len(text)/2] ^= 1
-			if err := os.WriteFile(at, text, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			change(t, dir)
 			// Sums that were made anew hide nothing.
 			sums := exec.Command("bash", "-c", "find . -type f ! -name SHA256SUMS | sed 's|^./||' | sort | xargs sha256sum >SHA256SUMS")
 			sums.Dir = dir
@@ -114,6 +114,48 @@ func TestAudit(t *testing.T) {
 	w.replays(t, a.Decisions[0].Decision.ID)
 	w.whatIf(t)
 	w.waives(t)
+}
+
+// flip changes one bit of the file.
+func flip(t *testing.T, file string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err == nil {
+		text[len(text)/2] ^= 1
+		err = os.WriteFile(file, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// edit changes the JSON object of the file.
+func edit(t *testing.T, file string, change func(map[string]any)) {
+	t.Helper()
+	v := map[string]any{}
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(text, &v)
+	}
+	if err == nil {
+		change(v)
+		text, err = json.Marshal(v)
+	}
+	if err == nil {
+		err = os.WriteFile(file, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func anEnvelope(t *testing.T, dir string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, "envelopes", "*.json"))
+	if err != nil || len(found) == 0 {
+		t.Fatal("no envelopes", err)
+	}
+	return found[0]
 }
 
 func (w *world) replays(t *testing.T, id string) {

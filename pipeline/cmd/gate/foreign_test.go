@@ -9,13 +9,15 @@ import (
 
 // TestForeignService takes a service that gate knows nothing of to production,
 // by its declarations alone: other health path, other variables, other migrate
-// command, a module of its own. Its second commit goes through a canary.
+// command, a module of its own, and a check of its own, which each stage asks for.
+// Its second commit goes through a canary.
 func TestForeignService(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED under -short: two whole runs of the pipeline")
 	}
 	w := emptyWorld(t)
 	w.copyTree("testdata/foreign")
+	w.adds()
 	w.replace("environments/app.yaml", "think: 100ms", "think: 20ms", "closed: 3s", "closed: 4s", "open: 2s", "open: 4s")
 	for _, e := range []string{"staging", "production"} {
 		w.append("environments/"+e+".yaml", "thresholds:\n  load: {min_seconds: 3, min_users: 5, min_requests: 100, success: 0.95, min_headroom: 0.5}\n  update: {min_requests: 100}\n"+shortDrills)
@@ -28,7 +30,7 @@ func TestForeignService(t *testing.T) {
 	if got := w.serves("production"); got != first.Release {
 		t.Fatalf("production serves %s, want %s", got, first.Release)
 	}
-	for _, id := range []string{"source", "tests", "scan", "config", "load", "update", "tls", "network", "secrets"} {
+	for _, id := range []string{"source", "tests", "scan", "config", "load", "update", "tls", "network", "secrets", "licences"} {
 		if c := first.criterion(id); !c.Verdict.Promotes() || c.Verdict == policies.Error {
 			t.Errorf("%s: %+v", id, c)
 		}

@@ -56,6 +56,8 @@ shape := {
 	"writes.missing": "count",
 	"writes.doubled": "count",
 	"generator.dropped": "count",
+	"quiet_p95": "number",
+	"p95": "number",
 }
 
 # METADATA
@@ -63,7 +65,7 @@ shape := {
 # description: faults of its shape come first
 judge(p) := lib.mistyped(lib.faults(p, shape, "payload")) if {
 	count(lib.faults(p, shape, "payload")) > 0
-} else := lib.ruled(rows(p), got(p), note(p))
+} else := lib.ruled(array.concat(rows(p), lib.calm(p, limits)), got(p), note(p))
 
 # METADATA
 # title: Demands on a rollback

@@ -83,7 +83,7 @@ test_more_failures_than_requests_are_never_a_pass if {
 }
 
 test_absent_figures_are_errors if {
-	every path in ["from", "to", "first", "reached", "requests", "failed", "failed_there", "by_previous", "by_release", "back_seconds", "forth_seconds", "schema", "per_instance", "writes/declared", "writes/other", "writes/sent", "writes/acknowledged", "writes/found", "writes/missing", "writes/doubled", "generator", "generator/dropped"] {
+	every path in ["from", "to", "first", "reached", "requests", "failed", "failed_there", "by_previous", "by_release", "back_seconds", "forth_seconds", "schema", "per_instance", "writes/declared", "writes/other", "writes/sent", "writes/acknowledged", "writes/found", "writes/missing", "writes/doubled", "generator", "generator/dropped", "quiet_p95", "p95"] {
 		fixtures.without("rollback", "rollback", sprintf("/payload/%s", [path])).verdict == "error"
 	}
 }
@@ -93,4 +93,24 @@ test_mistyped_figures_are_errors if {
 	with_payload([["back_seconds", "1"]]).verdict == "error"
 	with_payload([["writes/found", []]]).verdict == "error"
 	with_payload([["writes/declared", "true"]]).verdict == "error"
+}
+
+test_a_drill_that_makes_the_service_slow_warns if {
+	with_payload([["quiet_p95", 1], ["p95", 1.2]]).verdict == "pass"
+	c := with_payload([["quiet_p95", 1], ["p95", 1.21]])
+	c.verdict == "warn"
+	contains(c.why, "p95 was 1.21 s during the drill and 1 s before it, at most 1.2 times that or 0.02 s more")
+}
+
+test_small_latencies_may_differ if {
+	with_payload([["quiet_p95", 0.01], ["p95", 0.0295]]).verdict == "pass"
+	with_payload([["quiet_p95", 0.01], ["p95", 0.031]]).verdict == "warn"
+}
+
+test_latencies_that_were_not_measured_are_inconclusive if {
+	every name in ["quiet_p95", "p95"] {
+		c := with_payload([[name, 0]])
+		c.verdict == "inconclusive"
+		contains(c.why, "no latency was measured")
+	}
 }

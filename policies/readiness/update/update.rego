@@ -45,6 +45,8 @@ shape := {
 	"log.missing": "count",
 	"log.doubled": "count",
 	"generator.dropped": "count",
+	"quiet_p95": "number",
+	"p95": "number",
 }
 
 # METADATA
@@ -52,7 +54,7 @@ shape := {
 # description: faults of its shape come first
 judge(p) := lib.mistyped(lib.faults(p, shape, "payload")) if {
 	count(lib.faults(p, shape, "payload")) > 0
-} else := lib.ruled(rows(p), got(p), "")
+} else := lib.ruled(array.concat(rows(p), lib.calm(p, limits)), got(p), "")
 
 # METADATA
 # title: Demands on an update

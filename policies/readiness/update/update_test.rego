@@ -49,7 +49,7 @@ test_every_answered_request_has_one_line if {
 }
 
 test_absent_figures_are_errors if {
-	every path in ["to", "requests", "failed", "replaced", "per_instance", "log", "log/sent", "log/logged", "log/missing", "log/doubled", "generator", "generator/dropped"] {
+	every path in ["to", "requests", "failed", "replaced", "per_instance", "log", "log/sent", "log/logged", "log/missing", "log/doubled", "generator", "generator/dropped", "quiet_p95", "p95"] {
 		fixtures.without("update", "update", sprintf("/payload/%s", [path])).verdict == "error"
 	}
 }
@@ -72,4 +72,24 @@ test_failures_are_never_more_than_requests_whatever_is_tolerated if {
 	c := tolerant([["failed", 1001]])
 	c.verdict == "error"
 	contains(c.why, "more requests failed than were sent")
+}
+
+test_a_drill_that_makes_the_service_slow_warns if {
+	with_payload([["quiet_p95", 1], ["p95", 1.2]]).verdict == "pass"
+	c := with_payload([["quiet_p95", 1], ["p95", 1.21]])
+	c.verdict == "warn"
+	contains(c.why, "p95 was 1.21 s during the drill and 1 s before it, at most 1.2 times that or 0.02 s more")
+}
+
+test_small_latencies_may_differ if {
+	with_payload([["quiet_p95", 0.01], ["p95", 0.0295]]).verdict == "pass"
+	with_payload([["quiet_p95", 0.01], ["p95", 0.031]]).verdict == "warn"
+}
+
+test_latencies_that_were_not_measured_are_inconclusive if {
+	every name in ["quiet_p95", "p95"] {
+		c := with_payload([[name, 0]])
+		c.verdict == "inconclusive"
+		contains(c.why, "no latency was measured")
+	}
 }
