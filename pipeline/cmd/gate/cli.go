@@ -59,7 +59,7 @@ type CLI struct {
 	Status   StatusCmd   `cmd:"" help:"Show what runs, and what is asked for."`
 	History  HistoryCmd  `cmd:"" help:"Show what was promoted into an environment, and what came of it."`
 	Logs     LogsCmd     `cmd:"" help:"Show the ends of an environment's logs: instances, daemon, requests."`
-	Report   ReportCmd   `cmd:"" help:"Write the report of the newest decision: HTML, Markdown, SARIF, JUnit or JSON."`
+	Report   ReportCmd   `cmd:"" help:"Judge the newest release by the evidence there is, and write the report."`
 	Evidence EvidenceCmd `cmd:"" help:"List or show evidence, or sign what another machine has measured."`
 	Ledger   LedgerCmd   `cmd:"" help:"Verify or pack the ledger."`
 	Load     LoadCmd     `cmd:"" help:"Put load on an address, without judging."`
