@@ -40,11 +40,9 @@ func (c *LogsCmd) Run(ctx context.Context, g *Globals) error {
 	case c.Access:
 		files = []string{paths.AccessLog()}
 	default:
-		if files, err = filepath.Glob(filepath.Join(paths.Logs(), "*")); err != nil {
+		if files, err = logsOf(paths.Logs(), c.Instance); err != nil {
 			return err
 		}
-		files = slices.DeleteFunc(files, func(f string) bool { return c.Instance != "" && !strings.HasPrefix(filepath.Base(f), c.Instance+"-") })
-		sort.Strings(files)
 	}
 	var shown []logEnd
 	for _, f := range files {
@@ -77,6 +75,13 @@ func (c *LogsCmd) Run(ctx context.Context, g *Globals) error {
 		return report.JSON(g.Out, shown)
 	}
 	return nil
+}
+
+// logsOf are the logs in the folder, of one instance or (empty) of all.
+func logsOf(dir, instance string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	sort.Strings(files)
+	return slices.DeleteFunc(files, func(f string) bool { return instance != "" && !strings.HasPrefix(filepath.Base(f), instance+"-") }), err
 }
 
 // logEnd is the end of one log.
