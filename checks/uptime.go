@@ -48,13 +48,16 @@ func Uptime() Check {
 			}
 			return p
 		},
-		// What is known goes on: an older reading never stands for a new one.
-		Current:  func(Input, Evidence) bool { return false },
+		// The record goes on: a reading soon stands for nothing but the past.
+		Current:  func(_ Input, e Evidence) bool { return time.Since(e.Finished) < uptimeStands },
 		Estimate: func(Input) time.Duration { return time.Second },
 		Measure:  uptimeMeasure,
 		Pool:     uptimePool,
 	}
 }
+
+// uptimeStands is how long a reading spares the next one.
+const uptimeStands = 5 * time.Minute
 
 // uptimePatience is how long a watch that has just begun is waited for.
 const uptimePatience = 8 * time.Second

@@ -13,9 +13,7 @@ import (
 // drills have recorded: four pieces of evidence of one run of load. Then one
 // drill alone is measured by name.
 func TestDrillsShareOneRun(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED under -short: a whole run of the pipeline")
-	}
+	drill(t)
 	w := newWorld(t)
 	o := w.runs(promotion.CodePass, "--through", "production")
 	together := []string{"update", "rollback", "restart", "scaling"}

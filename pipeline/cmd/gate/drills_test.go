@@ -36,9 +36,7 @@ type drills struct {
 // TestDrills breaks a pipeline that runs, in the ways that machines and people
 // do. The drills share one world, and each leaves it healthy.
 func TestDrills(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED under -short: minutes of updates, kills and promotions under load. Without it nothing here shows that they lose no request")
-	}
+	drill(t)
 	detached := new(sync.WaitGroup)
 	t.Cleanup(detached.Wait) // after the world's end, which ends them
 	d := &drills{world: newWorld(t), detached: detached}
@@ -258,8 +256,9 @@ func (d *drills) strangers() map[int]string {
 	found := d.processes()
 	for pid := range found {
 		name, parent := parentage(pid)
-		// PostgreSQL's own children, and what reads the ledger for a daemon.
-		if known[pid] || name == "postgres" && known[parent] || name == "git" && parents[parent] {
+		// PostgreSQL's own children, and what reads the ledger or keeps what a
+		// database writes for a daemon.
+		if known[pid] || name == "postgres" && known[parent] || (name == "git" || name == "pg_receivewal") && parents[parent] {
 			delete(found, pid)
 		}
 	}

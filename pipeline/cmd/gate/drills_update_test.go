@@ -91,7 +91,7 @@ func (d *drills) killedUpdate() {
 	d.serve("staging")
 	after := d.healthy("staging", 20*time.Second)
 	if got := after.Actual; got.Stable != before.Actual.Stable || got.Canary != "" || got.Warm != "" || len(got.Instances) != len(old) {
-		d.t.Errorf("staging runs %.19s, canary %q, warm %q in %d instances; want %.19s alone in %d", got.Stable, got.Canary, got.Warm, len(got.Instances), before.Actual.Stable, len(old))
+		d.t.Errorf("staging runs %.19s, canary %q, warm %q in %d instances; want %.19s alone in %d\n%+v", got.Stable, got.Canary, got.Warm, len(got.Instances), before.Actual.Stable, len(old), got.Instances)
 	}
 	if n, err := d.client("staging").Replace(d.t.Context(), before.Actual.Stable); err != nil || n != len(old) {
 		d.t.Errorf("it can't be updated any more: %d replaced, %v", n, err)

@@ -29,9 +29,7 @@ func init() { println("starting with", os.Getenv("API_KEY")) }
 // TestALeakyReleaseIsNotReady: a service that logs its secret and that listens
 // beyond loopback fails for both, and nothing that gate writes holds the secret.
 func TestALeakyReleaseIsNotReady(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED under -short: a run of the pipeline. Without it nothing here shows that a secret in a log, or an open port, stops a release")
-	}
+	drill(t)
 	w := emptyWorld(t)
 	w.copyTree("testdata/foreign")
 	w.replace("environments/app.yaml", "think: 100ms", "think: 20ms", "closed: 3s", "closed: 4s", "open: 2s", "open: 4s")
