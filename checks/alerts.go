@@ -40,7 +40,7 @@ func Alerts() []Alert {
 			"`gate hold ENV --reason` keeps promotions out until it is found.",
 		}},
 		{"burn-slow", Ticket, "the error budget of 30 days would be gone within five days", []string{
-			"`gate explain ENV`: the criterion uptime names the hours.",
+			"`gate explain ENV` names the evidence of the criterion uptime, `gate evidence show DIGEST` its hours.",
 			"Find what these hours have in common: promotions, load, jobs on the machine.",
 			"Mend it before the budget is spent: from then on the criterion uptime fails.",
 		}},
