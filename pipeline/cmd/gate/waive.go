@@ -75,7 +75,9 @@ func (c *WaiveCmd) Run(ctx context.Context, g *Globals) error {
 		_, err = environments.Read(os.DirFS(s.clone.Root))
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(full))
+		rerr := os.Remove(full)
+		_ = os.Remove(filepath.Dir(full)) // if it is empty
+		return errors.Join(err, rerr)
 	}
 	if s.Output == "json" {
 		return report.JSON(s.Out, map[string]any{"file": filepath.ToSlash(file)})
