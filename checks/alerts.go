@@ -40,7 +40,7 @@ func Alerts() []Alert {
 			"`gate hold ENV --reason` keeps promotions out until it is found.",
 		}},
 		{"burn-slow", Ticket, "the error budget of 30 days would be gone within five days", []string{
-			"`gate explain ENV`: the criterion uptime names the hours.",
+			"`gate explain ENV` names the evidence of the criterion uptime, `gate evidence show DIGEST` its hours.",
 			"Find what these hours have in common: promotions, load, jobs on the machine.",
 			"Mend it before the budget is spent: from then on the criterion uptime fails.",
 		}},
@@ -58,7 +58,7 @@ func Alerts() []Alert {
 			"`gate status ENV` says which database it is, and what is wrong with it.",
 			"gate starts a database of its own again by itself; if that fails, its log in the state directory (env/ENV/postgres) says why. Often the disk is full: disk.md.",
 			"A given database: ask whoever runs it; check the network and the password in the declared variable.",
-			"If its files are damaged: restore the newest backup.",
+			"If its files are damaged: restore the newest backup, as docs/howto/restore.md of gate says.",
 		}},
 		{"certificate", Ticket, "the certificate ends soon", []string{
 			"`gate verify ENV --check tls` shows until when it is valid.",

@@ -7,11 +7,9 @@ import (
 	"time"
 )
 
-// Types of the in-toto statement that carries evidence.
-const (
-	StatementType = "https://in-toto.io/Statement/v1"
-	EvidenceType  = "https://gate.smartcloudops.dev/evidence/v1"
-)
+// EvidenceType is the predicate's type in the in-toto statement that carries
+// evidence.
+const EvidenceType = "https://gate.smartcloudops.dev/evidence/v1"
 
 // Status says what came of a measurement.
 type Status string

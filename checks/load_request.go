@@ -124,18 +124,14 @@ func (p *loadPlan) choose(r *rand.Rand) int {
 	return slices.IndexFunc(p.endpoints, func(e loadEndpoint) bool { return n < e.upTo })
 }
 
-// request is the bytes to send to endpoint i for a user. Every request has a
-// number of its own, also one without a placeholder for it. The result may
-// share memory with buf, and must not be changed.
-func (p *loadPlan) request(buf []byte, i, user int) []byte {
-	return p.fill(buf, i, p.values(user))
-}
-
-// values are those of a user's next request.
+// values are those of a user's next request. Every request has a number of its
+// own, also one without a placeholder for it.
 func (p *loadPlan) values(user int) loadValues {
 	return loadValues{user: user, seq: p.seq.Add(1), now: time.Now()}
 }
 
+// fill is the bytes to send to endpoint i. The result may share memory with buf,
+// and must not be changed.
 func (p *loadPlan) fill(buf []byte, i int, v loadValues) []byte {
 	e := &p.endpoints[i]
 	if e.fixed != nil {

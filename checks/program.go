@@ -49,8 +49,9 @@ func Program(p environments.Program) Check {
 	return Check{
 		Name: p.Name, Criterion: p.Criterion, Version: 1, Scope: OfRelease, InEnv: p.InEnvironment, Outside: true,
 		Title: "what " + strings.Join(p.Command, " ") + " measures",
+		// A program may read any file of the commit, also one that app.yaml calls docs.
 		Parameters: func(in Input) map[string]string {
-			return map[string]string{"program": environments.Digest(p), "source": in.SourceDigest}
+			return map[string]string{"program": environments.Digest(p), "tree": in.TreeDigest}
 		},
 		Estimate: func(Input) time.Duration { return min(p.Timeout.D(), 30*time.Second) },
 		Measure:  func(ctx context.Context, in Input) (Measurement, error) { return programMeasure(ctx, p, in) },

@@ -82,7 +82,7 @@ type Metrics struct {
 // Alerting says how long the alerting drill may take.
 type Alerting struct {
 	Fault Duration `yaml:"fault" json:"fault"` // the fault ends by itself after this time; 0: 1m
-	Ramp  Duration `yaml:"ramp" json:"ramp"`   // in which the drill fills a folder to its limit; 0: 10s
+	Ramp  Duration `yaml:"ramp" json:"ramp"`   // in which the drill fills a folder to its limit; 0: 8s
 }
 
 func (v *validator) alerts(f string, a *Alerts) {

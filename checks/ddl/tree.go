@@ -74,8 +74,6 @@ type constraint struct {
 	Index          string          `json:"indexname"`
 	Expr           json.RawMessage `json:"raw_expr"`
 	SkipValidation bool            `json:"skip_validation"`
-	GeneratedWhen  string          `json:"generated_when"`
-	PK             *rangeVar       `json:"pktable"`
 }
 
 type createTable struct {

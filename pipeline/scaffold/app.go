@@ -193,6 +193,13 @@ func (f *findings) migrate(p *page) {
 	}
 	p.note(0, "How the schema is brought up to date, as the role that owns it; instances may change rows only. Leave migrate out if there is nothing to bring up to date.")
 	p.line(0, "migrate:")
+	if files := f.schema.files; len(files) > 0 {
+		p.note(1, "found: SQL there; assumed: it is all that migrate carries out, to be read and rehearsed before")
+		p.line(1, "files: %s", list(files))
+	} else {
+		p.note(1, "assumed: files are to be named here once there is SQL, as [migrations/*.sql]; until then the criterion migration is inconclusive")
+		p.line(1, "files: []")
+	}
 	var args []string
 	var env [][2]string
 	i := slices.IndexFunc(f.settings, func(s setting) bool { return s.flag && migrates.MatchString(s.name) })

@@ -15,6 +15,7 @@ type schema struct {
 	foreign *dependency // of another database
 	tools   []string    // that migrate, with their places
 	folders []string    // of SQL, with the number of files
+	files   []string    // patterns of SQL, where folders are called so, else of all
 }
 
 // dependency is a package that was found in an import.
@@ -65,8 +66,15 @@ func (t *tree) schema(folders []*folder) schema {
 	for dir, n := range t.sql {
 		if sqlFolder.MatchString(path.Base(dir)) {
 			s.folders = append(s.folders, fmt.Sprintf("%s (%s)", dir, count(n, "file")))
+			s.files = append(s.files, path.Join(dir, "*.sql"))
 		}
 	}
+	if len(s.files) == 0 {
+		for dir := range t.sql {
+			s.files = append(s.files, path.Join(dir, "*.sql"))
+		}
+	}
+	slices.Sort(s.files)
 	slices.Sort(s.folders)
 	return s
 }

@@ -28,7 +28,7 @@ import (
 
 // AuditCmd shows what stands behind a release in an environment.
 type AuditCmd struct {
-	Release string `arg:"" help:"Release or commit."`
+	Release string `arg:"" help:"Digest of the release, or of its commit; eight characters are enough."`
 	Env     string `required:"" placeholder:"ENV" help:"The environment that it was ready for."`
 	Bundle  string `placeholder:"FILE" help:"Write all of it into this tar archive, to be verified without gate (docs/audit.md)."`
 }
@@ -170,7 +170,7 @@ func (s *session) bundle(ctx context.Context, a *promotion.Audit, file string) e
 		return fmt.Errorf("bundle: %w", err)
 	}
 	if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil {
-		return fmt.Errorf("bundle: %w", err)
+		return &Exit{promotion.CodeUsage, fmt.Errorf("--bundle: %w; name a file in a folder that you may write to", err)}
 	}
 	return nil
 }

@@ -51,16 +51,16 @@ type CLI struct {
 	WhatIf   WhatIfCmd   `cmd:"" name:"what-if" help:"Decide again by other policies or thresholds, on the same evidence; record nothing."`
 	Replay   ReplayCmd   `cmd:"" help:"Make a decision again from what was kept with it, and compare bit for bit."`
 	Audit    AuditCmd    `cmd:"" help:"Show everything behind 'it was ready', or bundle it to be verified without gate."`
-	Waive    WaiveCmd    `cmd:"" help:"Write a waiver of a criterion, to be reviewed."`
+	Waive    WaiveCmd    `cmd:"" help:"Write a waiver of one criterion for 30 days at most, to be reviewed."`
 	Promote  PromoteCmd  `cmd:"" help:"Ask for a release in an environment, and follow what comes of it."`
 	Rollback RollbackCmd `cmd:"" help:"Go back to the release before, or to a named one."`
 	Hold     HoldCmd     `cmd:"" help:"Stop promotions into an environment."`
 	Unhold   UnholdCmd   `cmd:"" help:"Lift a hold."`
 	Status   StatusCmd   `cmd:"" help:"Show what runs, and what is asked for."`
 	History  HistoryCmd  `cmd:"" help:"Show what was promoted into an environment, and what came of it."`
-	Logs     LogsCmd     `cmd:"" help:"Show the logs of an environment."`
-	Report   ReportCmd   `cmd:"" help:"Write the report of the newest decision as one HTML file."`
-	Evidence EvidenceCmd `cmd:"" help:"List or show evidence."`
+	Logs     LogsCmd     `cmd:"" help:"Show the ends of an environment's logs: instances, daemon, requests."`
+	Report   ReportCmd   `cmd:"" help:"Judge the newest release by the evidence there is, and write the report."`
+	Evidence EvidenceCmd `cmd:"" help:"List or show evidence, or sign what another machine has measured."`
 	Ledger   LedgerCmd   `cmd:"" help:"Verify or pack the ledger."`
 	Load     LoadCmd     `cmd:"" help:"Put load on an address, without judging."`
 	Serve    ServeCmd    `cmd:"" help:"Run the daemon of an environment."`

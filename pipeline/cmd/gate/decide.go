@@ -13,7 +13,7 @@ import (
 // DecideCmd judges.
 type DecideCmd struct {
 	Environment string `arg:"" help:"The environment to decide for."`
-	Release     string `placeholder:"RELEASE" help:"Release or commit (default: the newest build)."`
+	Release     string `placeholder:"RELEASE" help:"Digest of the release, or of its commit; eight characters are enough (default: the newest build)."`
 }
 
 // Run decides by the evidence there is, records the decision, and ends by it.
@@ -76,7 +76,7 @@ func (s *session) decide(ctx context.Context, environment, ref string) (promotio
 // ExplainCmd explains.
 type ExplainCmd struct {
 	Environment string `arg:"" help:"The environment to explain a decision for."`
-	Release     string `placeholder:"RELEASE" help:"Release or commit (default: the newest build)."`
+	Release     string `placeholder:"RELEASE" help:"Digest of the release, or of its commit; eight characters are enough (default: the newest build)."`
 }
 
 // Run decides, without recording it, and shows everything behind it.

@@ -8,7 +8,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
+	"strings"
 
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/report"
@@ -17,7 +19,7 @@ import (
 // LogsCmd shows logs.
 type LogsCmd struct {
 	Environment string `arg:"" help:"The environment."`
-	Instance    string `help:"One instance alone."`
+	Instance    string `placeholder:"ID" help:"One instance alone, by the id that gate status shows."`
 	Daemon      bool   `help:"The daemon's own log."`
 	Access      bool   `help:"The load balancer's log, one JSON line a request."`
 	Number      int    `short:"n" default:"20" help:"Lines of each log, from its end."`
@@ -38,14 +40,9 @@ func (c *LogsCmd) Run(ctx context.Context, g *Globals) error {
 	case c.Access:
 		files = []string{paths.AccessLog()}
 	default:
-		pattern := "*"
-		if c.Instance != "" {
-			pattern = c.Instance + "[.-]*"
-		}
-		if files, err = filepath.Glob(filepath.Join(paths.Logs(), pattern)); err != nil {
+		if files, err = logsOf(paths.Logs(), c.Instance); err != nil {
 			return err
 		}
-		sort.Strings(files)
 	}
 	var shown []logEnd
 	for _, f := range files {
@@ -69,12 +66,22 @@ func (c *LogsCmd) Run(ctx context.Context, g *Globals) error {
 		}
 	}
 	if len(shown) == 0 {
+		if c.Instance != "" {
+			return &Exit{promotion.CodeUsage, fmt.Errorf("%s has no log of instance %s: gate status %s shows those that run, %s holds the logs of all", c.Environment, c.Instance, c.Environment, paths.Logs())}
+		}
 		return &Exit{promotion.CodeUsage, fmt.Errorf("%s has no such log yet in %s: it is made once the environment runs, as by gate run", c.Environment, paths.Logs())}
 	}
 	if g.Output == "json" {
 		return report.JSON(g.Out, shown)
 	}
 	return nil
+}
+
+// logsOf are the logs in the folder, of one instance or (empty) of all.
+func logsOf(dir, instance string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	sort.Strings(files)
+	return slices.DeleteFunc(files, func(f string) bool { return instance != "" && !strings.HasPrefix(filepath.Base(f), instance+"-") }), err
 }
 
 // logEnd is the end of one log.

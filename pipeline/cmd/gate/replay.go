@@ -12,7 +12,7 @@ import (
 
 // ReplayCmd makes a decision again.
 type ReplayCmd struct {
-	Decision string `arg:"" help:"Id of the decision, or digest of its statement; eight digits are enough."`
+	Decision string `arg:"" help:"Id of the decision, as gate audit shows it, or digest of its statement; eight digits are enough."`
 }
 
 // replayed is what came of it.
@@ -36,7 +36,7 @@ func (c *ReplayCmd) Run(ctx context.Context, g *Globals) error {
 	defer s.close()
 	d, _, err := s.journal.Decided(ctx, c.Decision)
 	if errors.Is(err, promotion.ErrUnkept) {
-		return &Exit{promotion.CodeUsage, fmt.Errorf("no decision %s is on record: gate report --format json shows the newest one's id", c.Decision)}
+		return &Exit{promotion.CodeUsage, fmt.Errorf("no decision %s is on record: gate audit RELEASE --env ENV lists those of a promotion, and gate decide ENV --output json records one and prints its id", c.Decision)}
 	} else if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 
 // ReportCmd writes the report.
 type ReportCmd struct {
-	Environment string `arg:"" default:"staging" help:"The environment whose newest decision is shown."`
+	Environment string `arg:"" default:"staging" help:"The environment to decide for."`
 	Format      string `default:"html" enum:"html,markdown,sarif,junit,json" help:"html, markdown, sarif, junit or json."`
 	File        string `placeholder:"FILE" help:"File to write, - for standard output (default: standard output; html: in the state directory)."`
 	HTML        string `name:"html" placeholder:"FILE" hidden:""` // what --file was called when there was one format

@@ -71,7 +71,7 @@ func (c *ScanCmd) Run(ctx context.Context, g *Globals) error {
 // VerifyCmd measures an environment.
 type VerifyCmd struct {
 	Environment string   `arg:"" help:"The environment to measure."`
-	Check       []string `placeholder:"NAME" help:"Measure this check alone; may be given again."`
+	Check       []string `placeholder:"NAME" help:"Measure this check alone, as load (a wrong name lists all); may be given again."`
 	Fresh       bool     `help:"Measure anew what is known, and pool it with that."`
 	Commit      string   `placeholder:"REV" help:"Take this commit instead of what is checked out."`
 	ApartFlags

@@ -17,6 +17,7 @@ import (
 
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/report"
 	"github.com/smartcloudops/gate/policies"
 )
 
@@ -74,7 +75,12 @@ func (c *WaiveCmd) Run(ctx context.Context, g *Globals) error {
 		_, err = environments.Read(os.DirFS(s.clone.Root))
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(full))
+		rerr := os.Remove(full)
+		_ = os.Remove(filepath.Dir(full)) // if it is empty
+		return errors.Join(err, rerr)
+	}
+	if s.Output == "json" {
+		return report.JSON(s.Out, map[string]any{"file": filepath.ToSlash(file)})
 	}
 	_, err = fmt.Fprintf(s.Out, "%s\ncommit it and have it reviewed: it counts once it is where gate reads its policies\n", file)
 	return err

@@ -21,8 +21,8 @@ import (
 // WatchCmd looks at a service from outside, each second.
 type WatchCmd struct {
 	URL      string        `arg:"" help:"https:// address that answers 200 while the service works."`
-	Folder   string        `name:"record" default:"." placeholder:"DIR" help:"Keep the hours in DIR/hours.json, and go on with what is there."`
-	CA       string        `placeholder:"FILE" help:"PEM file with the roots to trust (default: the system's)."`
+	Folder   string        `name:"record" default:"." placeholder:"DIR" help:"Keep the hours in DIR/hours.json, and go on with what is there (default: this folder)."`
+	CA       string        `name:"cacert" placeholder:"FILE" help:"Verify the certificate against this authority (default: the system's)."`
 	Duration time.Duration `default:"0s" help:"End after this time; 0s: when it is stopped."`
 }
 
@@ -85,11 +85,11 @@ func (c *WatchCmd) target() (t watch.Target, err error) {
 	if c.CA != "" {
 		pem, err := os.ReadFile(c.CA)
 		if err != nil {
-			return t, fmt.Errorf("roots to trust: %w", err)
+			return t, fmt.Errorf("--cacert: %w", err)
 		}
 		t.Roots = x509.NewCertPool()
 		if !t.Roots.AppendCertsFromPEM(pem) {
-			return t, fmt.Errorf("%s holds no certificate in PEM", c.CA)
+			return t, fmt.Errorf("--cacert: %s holds no certificate", c.CA)
 		}
 	}
 	return t, nil

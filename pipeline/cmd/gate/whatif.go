@@ -15,8 +15,8 @@ import (
 // WhatIfCmd judges by other policies.
 type WhatIfCmd struct {
 	Environment string `arg:"" help:"The environment to decide for."`
-	Policies    string `required:"" type:"existingdir" placeholder:"DIR" help:"Folder laid over gate's own policies instead of the repository's: readiness/, lib/, thresholds.yaml."`
-	Release     string `placeholder:"RELEASE" help:"Release or commit (default: the newest build)."`
+	Policies    string `required:"" type:"existingdir" placeholder:"DIR" help:"Folder laid over gate's own policies instead of the repository's: readiness/, lib/, thresholds.yaml, criteria.yaml."`
+	Release     string `placeholder:"RELEASE" help:"Digest of the release, or of its commit; eight characters are enough (default: the newest build)."`
 }
 
 // Run decides twice at one moment on the same evidence, and shows what differs.
@@ -36,6 +36,13 @@ func (c *WhatIfCmd) Run(ctx context.Context, g *Globals) error {
 	other, err := policies.New(ctx, os.DirFS(dir))
 	if err != nil {
 		return &Exit{promotion.CodeUsage, fmt.Errorf("--policies %s: %w", c.Policies, err)}
+	}
+	bare, err := policies.New(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if other.Digest() == bare.Digest() {
+		fmt.Fprintf(g.Err, "gate: %s changes nothing in gate's own policies: files count below readiness/, lib/ and schema/, and thresholds.yaml and criteria.yaml\n", c.Policies)
 	}
 	now := time.Now()
 	s.judge.Now = func() time.Time { return now }

@@ -49,13 +49,6 @@ func (s *Server) RevokeTokens() {
 	maps.DeleteFunc(s.who, func(_ string, i identity) bool { return i.appID == AppID })
 }
 
-// SetPermissions changes what the App's installation may do from now on.
-func (s *Server) SetPermissions(p map[string]string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.options.Permissions = p
-}
-
 var levels = map[string]int{"read": 1, "write": 2, "admin": 3}
 
 // authenticate finds out who asks, and whether they may.

@@ -61,13 +61,6 @@ func (d *Daemon) backupRoutes(ctx context.Context, mux *http.ServeMux) {
 	mux.HandleFunc("GET "+pathBackup, func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, d.backupFacts(), nil)
 	})
-	mux.HandleFunc("POST "+pathBackup+"/base", func(w http.ResponseWriter, r *http.Request) {
-		k, err := d.keeper()
-		if err == nil {
-			err = k.Base(context.WithoutCancel(r.Context()))
-		}
-		answer(w, struct{}{}, err)
-	})
 	mux.HandleFunc("POST "+pathBackup+"/mark", func(w http.ResponseWriter, r *http.Request) {
 		k, err := d.keeper()
 		var m marked
@@ -336,11 +329,6 @@ func (c *Client) RestoreBackup(ctx context.Context, p checks.BackupPoint) (check
 		return nil, err // and no typed nil
 	}
 	return n, nil
-}
-
-// BaseBackup has the daemon make a base backup now.
-func (c *Client) BaseBackup(ctx context.Context) error {
-	return c.call(ctx, http.MethodPost, pathBackup+"/base", nil, nil)
 }
 
 var (

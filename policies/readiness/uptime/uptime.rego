@@ -11,7 +11,7 @@ import data.gate.lib
 # title: Uptime over 30 days
 # description: 99.9% over 30 days
 # custom:
-#   remediation: "gate explain names the hours; until 30 days are on record only the service's further life can show more, and gate watch from another machine covers what this one misses"
+#   remediation: "gate evidence show of the evidence names the hours; until 30 days are on record only the service's further life can show more, and hours of gate watch on another machine, once imported, cover what this one misses"
 criterion := lib.conclude({
 	"id": "uptime",
 	"meta": rego.metadata.rule(),

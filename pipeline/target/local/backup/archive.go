@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -131,10 +132,11 @@ func (k *Keeper) prepare(ctx context.Context, conn *pgx.Conn) (*generation, erro
 	var system, status string
 	var active *int32
 	var bytes int64
-	err := conn.QueryRow(ctx, `SELECT (SELECT system_identifier::text FROM pg_control_system()),
+	var timeline int64
+	err := conn.QueryRow(ctx, `SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint, (SELECT system_identifier::text FROM pg_control_system()),
 		(SELECT setting::bigint FROM pg_settings WHERE name = 'wal_segment_size'),
 		coalesce((SELECT coalesce(wal_status, '') FROM pg_replication_slots WHERE slot_name = $1), 'none'),
-		(SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1)`, slot).Scan(&system, &bytes, &status, &active)
+		(SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1)`, slot).Scan(&timeline, &system, &bytes, &status, &active)
 	if err != nil {
 		return nil, fmt.Errorf("look at the archive's slot: %w", err)
 	}
@@ -167,6 +169,11 @@ func (k *Keeper) prepare(ctx context.Context, conn *pgx.Conn) (*generation, erro
 			g = gens[len(gens)-1]
 		}
 	}
+	bases, err := k.bases()
+	if err != nil {
+		return nil, err
+	}
+	forked := slices.ContainsFunc(bases, func(b *base) bool { return g != nil && b.gen.dir == g.dir && int64(b.Timeline) != timeline })
 	why := ""
 	switch {
 	case g == nil:
@@ -174,6 +181,8 @@ func (k *Keeper) prepare(ctx context.Context, conn *pgx.Conn) (*generation, erro
 		why = "the cluster is another one than that of the backups"
 	case g.Major != k.db.Major():
 		why = fmt.Sprintf("the cluster is of version %d now, the backups of %d", k.db.Major(), g.Major)
+	case forked:
+		why = "the database was restored: what is written now does not follow from the backups"
 	case status == "lost", status == "none" && g.Slot:
 		why = "the slot of the archive was lost"
 	}

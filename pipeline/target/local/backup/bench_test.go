@@ -82,6 +82,11 @@ func TestRestoreBesideBareCommands(t *testing.T) {
 			must(w.db.Run(t.Context(), "/bin/sh", "-c", `: > "$0/recovery.signal"; printf '%s\n' "restore_command = 'cp \"$1/%f\" \"%p\" || cp \"$1/%f.partial\" \"%p\"'" "recovery_target_lsn = '$2'" "recovery_target_inclusive = off" "recovery_target_action = promote" "hot_standby = off" "listen_addresses = '127.0.0.1'" "unix_socket_directories = ''" "shared_buffers = '128MB'" "max_wal_size = '1GB'" > "$0/postgresql.auto.conf"; printf '%s\n' 'host all all 127.0.0.1/32 trust' > "$0/pg_hba.conf"`,
 				data, b.gen.wal(), mark.LSN))
 			ctl("-o", "-p "+port, "-l", filepath.Join(dir, "log"), "start")
+			// It takes a server that recovers for one that is up.
+			w.until("the bare copy has recovered", func() bool {
+				_, err := w.db.Run(t.Context(), "pg_isready", "--host=127.0.0.1", "--port="+port)
+				return err == nil
+			})
 			psql(port, all)
 			must(w.db.Run(t.Context(), "pg_amcheck", "--host=127.0.0.1", "--port="+port, "--username=gate", "--no-password", "--install-missing", "--heapallindexed", "--database="+w.db.Name()))
 			ctl("-m", "immediate", "stop")

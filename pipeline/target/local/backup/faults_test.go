@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/pipeline/target/local/cluster"
 )
 
 // change rewrites a file of a backup as its own user would.
@@ -223,6 +224,44 @@ func TestDownGivesUpTheSlotAndTheArchiveGoesOnLater(t *testing.T) {
 	}
 	if f := w.k.Facts(); f.Problem != "" || f.Bases != 1 {
 		t.Errorf("facts %+v", f)
+	}
+}
+
+// TestARestoredDatabaseBeginsAnotherArchive: as docs/howto/restore.md puts it
+// back by hand, behind a gate down that left nothing to be said of the slot.
+func TestARestoredDatabaseBeginsAnotherArchive(t *testing.T) {
+	w := newWorld(t)
+	w.based(1)
+	w.exec("CREATE TABLE orders (id int)")
+	gen := w.newest().gen.dir
+	if err := w.k.Drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.end()
+	w.k = nil
+	if _, err := w.db.Run(t.Context(), "/bin/sh", "-c", `touch "$0/recovery.signal" && printf '%s\n' "restore_command = '/bin/false'" 'hot_standby = off' >>"$0/postgresql.auto.conf"`, w.db.DataDir()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.db.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	db, err := cluster.Open(t.Context(), cluster.Options{
+		Dir: filepath.Join(w.dir, "postgres"), Name: "shop", Path: os.Getenv("PATH"), BinDir: os.Getenv("GATE_POSTGRES_BIN"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.db = db
+	w.open()
+	w.based(2)
+	if w.newest().gen.dir == gen {
+		t.Error("the archive goes on, in which another history begins")
+	}
+	w.exec("INSERT INTO orders VALUES (1)")
+	c := w.restore(checks.BackupPoint{Verify: true})
+	defer w.discard(c)
+	if n := count(t, c.OwnerURL(), "orders"); n != 1 {
+		t.Errorf("%d orders in the copy", n)
 	}
 }
 

@@ -86,7 +86,7 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		w.close()
-		if err := db.Stop(ctx); err != nil {
+		if err := w.db.Stop(ctx); err != nil {
 			t.Error(err)
 		}
 	})
