@@ -17,6 +17,13 @@ func (m *Gate) one(ctx context.Context, check, nonce, commit, base string, with 
 	if err != nil {
 		return nil, err
 	}
+	if running[check] && len(with) == 0 {
+		all, err := m.admission(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		with = directories(all)
+	}
 	return m.measure(ctx, check, c, with, tools...)
 }
 
