@@ -53,7 +53,7 @@ func networkLook(proc string, processes []Process) (networkSeen, error) {
 		dir := filepath.Join(proc, strconv.Itoa(p.PID))
 		var table map[uint64]networkSocket
 		var inodes map[uint64]bool
-		err := lookAt(dir, func() (err error) {
+		err := LookAt(dir, func() (err error) {
 			space, err := os.Readlink(filepath.Join(dir, "ns", "net"))
 			if err != nil {
 				return fmt.Errorf("network namespace of %s (process %d) %w: %w", p.Name, p.PID, errNetworkBlind, err)

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lookAt calls look, which reads in a process's folder dir of /proc. Root in a
+// LookAt calls look, which reads in a process's folder dir of /proc. Root in a
 // container may not look at what another user runs; that user itself may.
-func lookAt(dir string, look func() error) error {
+func LookAt(dir string, look func() error) error {
 	err := look()
 	if !errors.Is(err, fs.ErrPermission) || os.Geteuid() != 0 {
 		return err
@@ -25,18 +25,24 @@ func lookAt(dir string, look func() error) error {
 	if !ok || owner.Uid == 0 {
 		return err
 	}
-	done := make(chan error)
-	go func() {
-		// Never unlocked: the thread ends with the goroutine, and who it was with it.
-		runtime.LockOSThread()
-		err := unix.Setfsgid(int(owner.Gid))
-		if err == nil {
-			err = unix.Setfsuid(int(owner.Uid))
+	return asUser(int(owner.Uid), int(owner.Gid), look)
+}
+
+// asUser calls look on a thread that meets files as another user, and then as
+// root again. To end the thread instead would end what it has started.
+func asUser(uid, gid int, look func() error) (err error) {
+	runtime.LockOSThread()
+	defer func() {
+		back := errors.Join(unix.Setfsuid(os.Geteuid()), unix.Setfsgid(os.Getegid()))
+		if now, _ := unix.SetfsuidRetUid(-1); now != os.Geteuid() {
+			back = errors.Join(back, errors.New("a thread did not become root again"))
 		}
-		if err == nil {
-			err = look()
+		if err = errors.Join(err, back); back == nil {
+			runtime.UnlockOSThread()
 		}
-		done <- err
 	}()
-	return <-done
+	if err := errors.Join(unix.Setfsgid(gid), unix.Setfsuid(uid)); err != nil {
+		return err
+	}
+	return look()
 }

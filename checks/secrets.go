@@ -203,7 +203,7 @@ func (s *secretsSearch) processes(ctx context.Context, lister ProcessLister) err
 	for _, p := range processes {
 		dir := fmt.Sprintf("/proc/%d/", p.PID)
 		var environ, arguments []byte
-		err := lookAt(dir, func() (err error) {
+		err := LookAt(dir, func() (err error) {
 			if environ, err = os.ReadFile(dir + "environ"); err == nil {
 				arguments, err = os.ReadFile(dir + "cmdline")
 			}
