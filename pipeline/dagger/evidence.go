@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,7 +39,7 @@ var anyExit = dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny}
 // commit to the environment.
 func (m *Gate) measure(ctx context.Context, check string, c plain.Call, with []*dagger.Directory, tools ...tool) (*Evidence, error) {
 	base := m.machine()
-	if running[check] {
+	if slices.Contains(running, check) {
 		base = m.withPostgres()
 	}
 	on, err := m.withTools(ctx, m.measuring(base, c), tools...)
@@ -78,7 +79,7 @@ func (m *Gate) measure(ctx context.Context, check string, c plain.Call, with []*
 }
 
 // running are the checks that need the environment to serve.
-var running = map[string]bool{"load": true, "update": true, "rollback": true, "restart": true, "scaling": true, "migration": true, "backup": true, "alerting": true, "tls": true, "network": true, "secrets": true}
+var running = []string{"load", "update", "rollback", "restart", "scaling", "migration", "backup", "alerting", "tls", "network", "secrets"}
 
 // withEvidence mounts evidence and names it to gate.
 func withEvidence(on *dagger.Container, args []string, with []*dagger.Directory) (*dagger.Container, []string) {
