@@ -51,26 +51,28 @@ func networkLook(proc string, processes []Process) (networkSeen, error) {
 	var seen networkSeen
 	for _, p := range processes {
 		dir := filepath.Join(proc, strconv.Itoa(p.PID))
-		space, err := os.Readlink(filepath.Join(dir, "ns", "net"))
-		if networkGone(err) {
-			continue
-		} else if err != nil {
-			return seen, fmt.Errorf("network namespace of %s (process %d) %w: %w", p.Name, p.PID, errNetworkBlind, err)
-		}
-		table, known := tables[space]
-		if !known {
-			if table, err = networkTables(filepath.Join(dir, "net")); networkGone(err) {
-				continue
-			} else if err != nil {
-				return seen, fmt.Errorf("sockets of %s (process %d) %w: %w", p.Name, p.PID, errNetworkBlind, err)
+		var table map[uint64]networkSocket
+		var inodes map[uint64]bool
+		err := LookAt(dir, func() (err error) {
+			space, err := os.Readlink(filepath.Join(dir, "ns", "net"))
+			if err != nil {
+				return fmt.Errorf("network namespace of %s (process %d) %w: %w", p.Name, p.PID, errNetworkBlind, err)
 			}
-			tables[space] = table
-		}
-		inodes, err := networkInodes(filepath.Join(dir, "fd"))
+			if tables[space] == nil {
+				if tables[space], err = networkTables(filepath.Join(dir, "net")); err != nil {
+					return fmt.Errorf("sockets of %s (process %d) %w: %w", p.Name, p.PID, errNetworkBlind, err)
+				}
+			}
+			table = tables[space]
+			if inodes, err = networkInodes(filepath.Join(dir, "fd")); err != nil {
+				return fmt.Errorf("open files of %s (process %d) %w: %w", p.Name, p.PID, errNetworkBlind, err)
+			}
+			return nil
+		})
 		if networkGone(err) {
 			continue
 		} else if err != nil {
-			return seen, fmt.Errorf("open files of %s (process %d) %w: %w", p.Name, p.PID, errNetworkBlind, err)
+			return seen, err
 		}
 		seen.processes++
 		for inode := range inodes {

@@ -202,18 +202,21 @@ func (s *secretsSearch) processes(ctx context.Context, lister ProcessLister) err
 	}
 	for _, p := range processes {
 		dir := fmt.Sprintf("/proc/%d/", p.PID)
-		environ, err := os.ReadFile(dir + "environ")
-		if err == nil {
-			s.environment(p, environ)
-			environ, err = os.ReadFile(dir + "cmdline")
-		}
+		var environ, arguments []byte
+		err := LookAt(dir, func() (err error) {
+			if environ, err = os.ReadFile(dir + "environ"); err == nil {
+				arguments, err = os.ReadFile(dir + "cmdline")
+			}
+			return err
+		})
 		if networkGone(err) {
 			continue
 		} else if err != nil {
 			return secretsBlind{fmt.Sprintf("environment of %s (process %d): %v; measure as the user that runs it, or as root", p.Name, p.PID, err)}
 		}
-		s.count("arguments", len(environ))
-		s.look("arguments of "+p.Name, []byte(strings.ReplaceAll(string(environ), "\x00", " ")), true)
+		s.environment(p, environ)
+		s.count("arguments", len(arguments))
+		s.look("arguments of "+p.Name, []byte(strings.ReplaceAll(string(arguments), "\x00", " ")), true)
 	}
 	return nil
 }

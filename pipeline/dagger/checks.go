@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,13 @@ func (m *Gate) one(ctx context.Context, check, nonce, commit, base string, with 
 	c, err := plain.NewCall(nonce, commit, base)
 	if err != nil {
 		return nil, err
+	}
+	if slices.Contains(running, check) && len(with) == 0 {
+		all, err := m.admission(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		with = directories(all)
 	}
 	return m.measure(ctx, check, c, with, tools...)
 }
@@ -51,7 +59,7 @@ func (m *Gate) all(ctx context.Context, c plain.Call) ([]*Evidence, error) {
 	}
 	with := directories(all)
 	// What is measured under load must have the machine to itself.
-	for _, check := range []string{"load", "update", "rollback", "restart", "scaling", "migration", "backup", "alerting", "tls", "network", "secrets"} {
+	for _, check := range running {
 		e, err := m.measure(ctx, check, c, with, gosec, govulncheck, gitleaks)
 		if err != nil {
 			return all, err

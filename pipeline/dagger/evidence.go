@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,18 +38,17 @@ var anyExit = dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny}
 // measure measures one check. with is evidence of the same call, which admits the
 // commit to the environment.
 func (m *Gate) measure(ctx context.Context, check string, c plain.Call, with []*dagger.Directory, tools ...tool) (*Evidence, error) {
-	on, err := m.withTools(ctx, m.measuring(c), tools...)
+	base := m.machine()
+	if slices.Contains(running, check) {
+		base = m.withPostgres()
+	}
+	on, err := m.withTools(ctx, m.measuring(base, c), tools...)
 	if err != nil {
 		return nil, err
 	}
 	args := append([]string{"gate", "verify", string(m.Environment), "--check", check}, c.Flags()...)
 	if check == "tests" {
 		args = append([]string{"gate", "test"}, c.Flags()...)
-	}
-	if running[check] {
-		if on, err = m.withDatabase(ctx, on, c, check); err != nil {
-			return nil, err
-		}
 	}
 	on, args = withEvidence(on, args, with)
 	ended := on.WithExec(args, anyExit)
@@ -79,7 +79,7 @@ func (m *Gate) measure(ctx context.Context, check string, c plain.Call, with []*
 }
 
 // running are the checks that need the environment to serve.
-var running = map[string]bool{"load": true, "update": true, "rollback": true, "restart": true, "scaling": true, "migration": true, "backup": true, "alerting": true, "tls": true, "network": true, "secrets": true}
+var running = []string{"load", "update", "rollback", "restart", "scaling", "migration", "backup", "alerting", "tls", "network", "secrets"}
 
 // withEvidence mounts evidence and names it to gate.
 func withEvidence(on *dagger.Container, args []string, with []*dagger.Directory) (*dagger.Container, []string) {
@@ -110,22 +110,4 @@ func said(ctx context.Context, c *dagger.Container) string {
 		}
 	}
 	return strings.Join(last, "; ")
-}
-
-// withDatabase binds a PostgreSQL of the check's own, where the environment takes
-// the address of one from a variable; else gate makes itself one.
-func (m *Gate) withDatabase(ctx context.Context, on *dagger.Container, c plain.Call, what string) (*dagger.Container, error) {
-	file := "environments/" + string(m.Environment) + ".yaml"
-	text, err := m.Source.File(file).Contents(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("the clone has no %s: %w", file, err)
-	}
-	variable := plain.URLEnv(text)
-	if variable == "" {
-		return on, nil
-	}
-	password := secretText()
-	server := m.server(secret("database", password), c.Nonce+" "+what)
-	return on.WithServiceBinding("postgres", server).
-		WithSecretVariable(variable, secret("database-url", "postgres://postgres:"+password+"@postgres:5432/postgres")), nil
 }

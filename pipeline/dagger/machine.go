@@ -79,12 +79,12 @@ func (m *Gate) bench(on *dagger.Container) *dagger.Container {
 // measuring is the bench with caches for what is compiled there. Code of the
 // commit runs beside them and can write to them. So a change has volumes of its
 // own, and what counts, the release, is built without any.
-func (m *Gate) measuring(c plain.Call) *dagger.Container {
+func (m *Gate) measuring(on *dagger.Container, c plain.Call) *dagger.Container {
 	whose := "own"
 	if c.Base != "" {
 		whose = "change"
 	}
-	return m.bench(m.machine().
+	return m.bench(on.
 		WithMountedCache(modulesDir, dag.CacheVolume("gate-modules-"+whose)).
 		WithMountedCache(buildDir, dag.CacheVolume("gate-build-"+whose), dagger.ContainerWithMountedCacheOpts{Source: m.standard()}))
 }

@@ -274,14 +274,15 @@ func (m *Gate) Config(
 
 // Put the declared load on the commit in an environment.
 //
-// The environment and its PostgreSQL are gone when the call ends. It takes some minutes. Evidence of tests, scan, leaks, config and runbooks must be given, which admits the commit to the environment.
+// The environment and its PostgreSQL are gone when the call ends. It takes some minutes. What admits the commit to the environment is measured first, unless its evidence is given.
 //
 // Returns evidence: rates in requests a second, latencies in seconds with bounds, errors.
 //
 // +cache="never"
 func (m *Gate) LoadTest(
 	ctx context.Context,
-	// Evidence of the same nonce that admits the commit: one folder or several.
+	// Evidence of tests, scan, leaks, config and runbooks, with the same nonce (default: measured first).
+	// +optional
 	with []*dagger.Directory,
 	// Commit to measure (default: what is checked out, with what is not committed).
 	// +optional
@@ -298,14 +299,15 @@ func (m *Gate) LoadTest(
 
 // Replace every instance under load, and count what clients notice.
 //
-// Evidence of tests, scan, leaks, config and runbooks must be given, which admits the commit to the environment.
+// What admits the commit to the environment is measured first, unless its evidence is given.
 //
 // Returns evidence: requests sent and failed, connections cut, time in seconds.
 //
 // +cache="never"
 func (m *Gate) Update(
 	ctx context.Context,
-	// Evidence of the same nonce that admits the commit: one folder or several.
+	// Evidence of tests, scan, leaks, config and runbooks, with the same nonce (default: measured first).
+	// +optional
 	with []*dagger.Directory,
 	// Commit to measure (default: what is checked out, with what is not committed).
 	// +optional
@@ -322,14 +324,15 @@ func (m *Gate) Update(
 
 // Shake hands with the environment as a strict client does.
 //
-// Evidence of tests, scan, leaks, config and runbooks must be given, which admits the commit to the environment.
+// What admits the commit to the environment is measured first, unless its evidence is given.
 //
 // Returns evidence: versions, names, chain, and how many days the certificate is good for.
 //
 // +cache="never"
 func (m *Gate) Tls(
 	ctx context.Context,
-	// Evidence of the same nonce that admits the commit: one folder or several.
+	// Evidence of tests, scan, leaks, config and runbooks, with the same nonce (default: measured first).
+	// +optional
 	with []*dagger.Directory,
 	// Commit to measure (default: what is checked out, with what is not committed).
 	// +optional
@@ -368,14 +371,15 @@ func (m *Gate) Runbooks(
 
 // Give the traffic to the previous release and back, under load.
 //
-// Evidence of tests, scan, leaks, config and runbooks must be given, which admits the commit to the environment.
+// What admits the commit to the environment is measured first, unless its evidence is given.
 //
 // Returns evidence: requests sent and failed, seconds each way.
 //
 // +cache="never"
 func (m *Gate) RollbackDrill(
 	ctx context.Context,
-	// Evidence of the same nonce that admits the commit: one folder or several.
+	// Evidence of tests, scan, leaks, config and runbooks, with the same nonce (default: measured first).
+	// +optional
 	with []*dagger.Directory,
 	// Commit to measure (default: what is checked out, with what is not committed).
 	// +optional
@@ -392,14 +396,15 @@ func (m *Gate) RollbackDrill(
 
 // Kill an instance, the daemon and the database under load.
 //
-// Evidence of tests, scan, leaks, config and runbooks must be given, which admits the commit to the environment.
+// What admits the commit to the environment is measured first, unless its evidence is given.
 //
 // Returns evidence: seconds until each was back, what was lost, and writes stored twice.
 //
 // +cache="never"
 func (m *Gate) RestartDrill(
 	ctx context.Context,
-	// Evidence of the same nonce that admits the commit: one folder or several.
+	// Evidence of tests, scan, leaks, config and runbooks, with the same nonce (default: measured first).
+	// +optional
 	with []*dagger.Directory,
 	// Commit to measure (default: what is checked out, with what is not committed).
 	// +optional
@@ -416,14 +421,15 @@ func (m *Gate) RestartDrill(
 
 // Drive the number of instances up and down.
 //
-// Evidence of tests, scan, leaks, config and runbooks must be given, which admits the commit to the environment.
+// What admits the commit to the environment is measured first, unless its evidence is given.
 //
 // Returns evidence: instances before, at the peak and after, seconds, requests failed.
 //
 // +cache="never"
 func (m *Gate) ScalingDrill(
 	ctx context.Context,
-	// Evidence of the same nonce that admits the commit: one folder or several.
+	// Evidence of tests, scan, leaks, config and runbooks, with the same nonce (default: measured first).
+	// +optional
 	with []*dagger.Directory,
 	// Commit to measure (default: what is checked out, with what is not committed).
 	// +optional
@@ -440,14 +446,15 @@ func (m *Gate) ScalingDrill(
 
 // Try the migrations on a copy of the database, and crash writers on it.
 //
-// Evidence of tests, scan, leaks, config and runbooks must be given, which admits the commit to the environment.
+// What admits the commit to the environment is measured first, unless its evidence is given.
 //
 // Returns evidence: findings, locks and their seconds, writes lost, and how far a rollback is possible.
 //
 // +cache="never"
 func (m *Gate) MigrateRehearsal(
 	ctx context.Context,
-	// Evidence of the same nonce that admits the commit: one folder or several.
+	// Evidence of tests, scan, leaks, config and runbooks, with the same nonce (default: measured first).
+	// +optional
 	with []*dagger.Directory,
 	// Commit to measure (default: what is checked out, with what is not committed).
 	// +optional
@@ -464,14 +471,15 @@ func (m *Gate) MigrateRehearsal(
 
 // Restore a backup on the side, compare it row by row, and serve from it.
 //
-// Evidence of tests, scan, leaks, config and runbooks must be given, which admits the commit to the environment.
+// What admits the commit to the environment is measured first, unless its evidence is given.
 //
 // Returns evidence: tables and rows compared, RPO and RTO in seconds, and every fault.
 //
 // +cache="never"
 func (m *Gate) RestoreDrill(
 	ctx context.Context,
-	// Evidence of the same nonce that admits the commit: one folder or several.
+	// Evidence of tests, scan, leaks, config and runbooks, with the same nonce (default: measured first).
+	// +optional
 	with []*dagger.Directory,
 	// Commit to measure (default: what is checked out, with what is not committed).
 	// +optional
@@ -488,14 +496,15 @@ func (m *Gate) RestoreDrill(
 
 // Make a fault, and wait until somebody has heard of it.
 //
-// Evidence of tests, scan, leaks, config and runbooks must be given, which admits the commit to the environment.
+// What admits the commit to the environment is measured first, unless its evidence is given.
 //
 // Returns evidence: seconds until the receipt and until the recovery was told, by route.
 //
 // +cache="never"
 func (m *Gate) AlertDrill(
 	ctx context.Context,
-	// Evidence of the same nonce that admits the commit: one folder or several.
+	// Evidence of tests, scan, leaks, config and runbooks, with the same nonce (default: measured first).
+	// +optional
 	with []*dagger.Directory,
 	// Commit to measure (default: what is checked out, with what is not committed).
 	// +optional
@@ -512,14 +521,15 @@ func (m *Gate) AlertDrill(
 
 // Look at what the environment listens on.
 //
-// Evidence of tests, scan, leaks, config and runbooks must be given, which admits the commit to the environment.
+// What admits the commit to the environment is measured first, unless its evidence is given.
 //
 // Returns evidence: every listener, and which of them can be reached from outside.
 //
 // +cache="never"
 func (m *Gate) Network(
 	ctx context.Context,
-	// Evidence of the same nonce that admits the commit: one folder or several.
+	// Evidence of tests, scan, leaks, config and runbooks, with the same nonce (default: measured first).
+	// +optional
 	with []*dagger.Directory,
 	// Commit to measure (default: what is checked out, with what is not committed).
 	// +optional
@@ -536,14 +546,15 @@ func (m *Gate) Network(
 
 // Look for the environment's secrets in plain text.
 //
-// Evidence of tests, scan, leaks, config and runbooks must be given, which admits the commit to the environment.
+// What admits the commit to the environment is measured first, unless its evidence is given.
 //
 // Returns evidence: how much was looked at, and where a secret stands by its name, never the secret.
 //
 // +cache="never"
 func (m *Gate) Secrets(
 	ctx context.Context,
-	// Evidence of the same nonce that admits the commit: one folder or several.
+	// Evidence of tests, scan, leaks, config and runbooks, with the same nonce (default: measured first).
+	// +optional
 	with []*dagger.Directory,
 	// Commit to measure (default: what is checked out, with what is not committed).
 	// +optional

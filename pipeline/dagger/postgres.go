@@ -36,6 +36,30 @@ func (m *Gate) server(password *dagger.Secret, use string) *dagger.Service {
 		AsService(dagger.ContainerAsServiceOpts{Args: []string{"sh", "-c", serve}})
 }
 
+// beside copies PostgreSQL, as Debian lays it out, with those of its libraries
+// that are missing. Where it can't, gate itself says what it lacks.
+const beside = `set -eu
+there() { ls "$1"/usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
+if there "" || ! there /work/database; then exit 0; fi
+cd /work/database
+needed=$(chroot . sh -c 'ldd /usr/lib/postgresql/*/bin/* /usr/lib/postgresql/*/lib/*.so 2>/dev/null || true' | awk '$2 == "=>" && $3 ~ "^/" { print "." $3 }' | sort -u)
+for f in usr/share/zoneinfo $needed; do
+  if [ -e "$f" ] && [ ! -e "/$f" ]; then cp -rL --parents "$f" /; fi
+done
+cp -a --parents usr/lib/postgresql usr/share/postgresql /
+ldconfig
+`
+
+// withPostgres is the machine with PostgreSQL beside gate, which runs one of its
+// own: what serves behind an address it could neither kill, back up nor copy.
+func (m *Gate) withPostgres() *dagger.Container {
+	const at = "/work/database"
+	return m.machine().
+		WithMountedDirectory(at, m.Database.Rootfs()).
+		WithExec([]string{"sh", "-c", beside}).
+		WithoutMount(at)
+}
+
 // secretText is a password that nobody has seen.
 func secretText() string { return strings.ToLower(rand.Text()) }
 

@@ -64,20 +64,16 @@ func conclude(ctx context.Context, on *dagger.Container, args []string) (*dagger
 // run has each check measured by itself, and then lets gate go through all of it
 // with what they have found: it measures anew what is missing.
 func (m *Gate) run(ctx context.Context, c plain.Call) (*dagger.Directory, error) {
-	on := m.measuring(c)
 	// What does not build is not measured.
 	began := time.Now().UTC()
-	out, code, err := conclude(ctx, on, append([]string{"gate", "build"}, c.Flags()...))
+	out, code, err := conclude(ctx, m.measuring(m.machine(), c), append([]string{"gate", "build"}, c.Flags()...))
 	if err != nil || code != 0 {
 		return out, err
 	}
 	// What is missing, the last step measures again: an error here is no end.
 	all, missing := m.all(ctx, c)
-	on, err = m.withTools(ctx, on, gosec, govulncheck, gitleaks)
+	on, err := m.withTools(ctx, m.measuring(m.withPostgres(), c), gosec, govulncheck, gitleaks)
 	if err != nil {
-		return nil, err
-	}
-	if on, err = m.withDatabase(ctx, on, c, "run"); err != nil {
 		return nil, err
 	}
 	on, args := withEvidence(on, append([]string{"gate", "run", "--through", string(m.Environment)}, c.Flags()...), directories(all))

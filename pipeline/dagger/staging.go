@@ -59,7 +59,7 @@ func (m *Gate) staging(ctx context.Context, commit string) (*dagger.Service, err
 	if err != nil {
 		return nil, err
 	}
-	on, err := m.withDatabase(ctx, m.built(c.Commit), c, "staging")
+	on, err := m.withDatabase(ctx, m.built(c.Commit), c)
 	if err != nil {
 		return nil, err
 	}
@@ -73,4 +73,22 @@ func (m *Gate) staging(ctx context.Context, commit string) (*dagger.Service, err
 		WithEnvVariable("PORT", strconv.Itoa(port)).
 		WithExposedPort(port).
 		AsService(dagger.ContainerAsServiceOpts{Args: []string{"sh", "-c", serveStaging}}), nil
+}
+
+// withDatabase binds a PostgreSQL, where the environment takes the address of one
+// from a variable; else gate makes itself one.
+func (m *Gate) withDatabase(ctx context.Context, on *dagger.Container, c plain.Call) (*dagger.Container, error) {
+	file := "environments/" + string(m.Environment) + ".yaml"
+	text, err := m.Source.File(file).Contents(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the clone has no %s: %w", file, err)
+	}
+	variable := plain.URLEnv(text)
+	if variable == "" {
+		return on, nil
+	}
+	password := secretText()
+	server := m.server(secret("database", password), c.Nonce)
+	return on.WithServiceBinding("postgres", server).
+		WithSecretVariable(variable, secret("database-url", "postgres://postgres:"+password+"@postgres:5432/postgres")), nil
 }

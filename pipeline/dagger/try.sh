@@ -227,6 +227,9 @@ pass() {
       if imported "$out/scan" "foreign-$nonce"; then fail 'evidence with a foreign nonce was taken'; else ok "refused: $(tail -n 1 "$work/log/import")"; fi
     fi
   fi
+  if wanted alone; then
+    of tls-alone tls --commit "$change" status && is 'tls, with what admits the commit measured first' "$answer" completed || fail tls-alone
+  fi
   if wanted sync; then
     if of test-sync test --commit "$broken" sync; then fail 'tests that fail are no error'; else ok 'test sync fails where tests fail'; fi
   fi
@@ -234,6 +237,7 @@ pass() {
   if wanted verify; then
     of verify verify --commit "$change" --nonce "$nonce" export --path="$out/verify" || fail verify
     is 'verify has all checks' "$(cd "$out/verify/evidence" && echo *)" 'alerting.staging.json backup.staging.json config.staging.json leaks.json load.staging.json migration.staging.json network.staging.json restart.staging.json rollback.staging.json runbooks.json scaling.staging.json scan.json secrets.staging.json tests.json tls.staging.json update.staging.json'
+    is 'verify has measured all of it' "$(grep -L '"status": "completed"' "$out"/verify/evidence/*.json || true)" ''
     if imported "$out/verify" "$nonce"; then ok 'a ledger here takes all of it'; else fail "import: $(cat "$work/log/import")"; fi
     of decide decide --evidence="$out/verify" --commit "$change" --nonce "$nonce" --since "$since" verdict && ok "decide: $answer" || fail decide
     local again=(decide --evidence="$out/verify" --commit "$change" --since "$since" --nonce)

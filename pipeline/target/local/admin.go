@@ -55,6 +55,7 @@ type report struct {
 
 func (d *Daemon) report(ctx context.Context) (report, error) {
 	s, err := d.Status(ctx)
+	err = errors.Join(err, letLook())
 	r := report{Status: s, Version: d.opt.Version, PID: os.Getpid(), Managed: d.opt.Getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid())}
 	if db := d.database(); !db.External() {
 		r.DatabasePID = db.PID()

@@ -4,6 +4,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/smartcloudops/gate/checks"
 )
 
 // Offspring are all processes that the instances of the state file are, or have
@@ -25,7 +27,17 @@ func Offspring(stateFile string) ([]int, error) {
 	}
 	var out []int
 	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil && strings.HasPrefix(readToken(pid), mark) {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		var token string
+		// Who may not look finds none.
+		_ = checks.LookAt("/proc/"+name, func() (err error) {
+			token, err = lookToken(pid)
+			return err
+		})
+		if strings.HasPrefix(token, mark) {
 			out = append(out, pid)
 		}
 	}

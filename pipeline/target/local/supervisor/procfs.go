@@ -62,16 +62,24 @@ func bootID() (string, error) {
 // readToken is the instance token in the environment that pid was started with;
 // empty where there is none, or where we may not look.
 func readToken(pid int) string {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	token, err := lookToken(pid)
 	if err != nil {
 		return ""
 	}
+	return token
+}
+
+func lookToken(pid int) (string, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	if err != nil {
+		return "", err
+	}
 	for v := range bytes.SplitSeq(b, []byte{0}) {
 		if t, ok := bytes.CutPrefix(v, []byte(TokenName+"=")); ok {
-			return string(t)
+			return string(t), nil
 		}
 	}
-	return ""
+	return "", nil
 }
 
 // sweep kills every process whose token doomed accepts, and waits for its end.
