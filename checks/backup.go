@@ -93,6 +93,8 @@ const (
 	backupClosing = time.Minute
 )
 
+var errBackupBusy = errors.New("transactions kept coming between the moment and its snapshot; try it when there is less to do")
+
 // Backup restores the environment's backup on the side, to a moment of just
 // now, and compares it with what the database held at that moment: every row of
 // every table by a digest that no order changes, sequences, indexes,
@@ -163,13 +165,19 @@ func backupMeasure(ctx context.Context, in Input) (m Measurement, err error) {
 	}
 	for p.Retakes = 0; ; p.Retakes++ {
 		if p.Retakes == backupRetakes {
-			return Measurement{Status: Invalid, Reason: "transactions kept coming between the moment and its snapshot; try it when there is less to do"}, nil
+			return Measurement{Status: Invalid, Reason: errBackupBusy.Error()}, nil
 		}
 		again, err := backupTry(ctx, in, b, facts, &p)
 		var fault *BackupFault
 		if errors.As(err, &fault) {
 			p.Faults = append(p.Faults, *fault)
 			err = nil
+		}
+		if errors.Is(err, errBackupBusy) && len(p.Faults) > 0 {
+			break // enough is known
+		}
+		if errors.Is(err, errBackupBusy) {
+			return Measurement{Status: Invalid, Reason: err.Error()}, nil
 		}
 		if err != nil {
 			return Measurement{}, err
@@ -340,31 +348,50 @@ func backupAsk(ctx context.Context, client *http.Client, base string, q environm
 func backupFromStore(ctx context.Context, b Backups, p *BackupPayload) (err error) {
 	r := BackupRemote{Kind: "s3"}
 	defer func() { p.Remote = append(p.Remote, r) }()
+	for range backupRetakes {
+		again, err := r.try(ctx, b)
+		if err != nil {
+			return err
+		}
+		if again {
+			p.Retakes++
+			continue
+		}
+		if !r.Equal {
+			p.fault(FaultDifferent, "restored from the object store, the copy is not the source")
+		}
+		return nil
+	}
+	return errBackupBusy
+}
+
+// try is one restore. It asks for another one as backupTry does.
+func (r *BackupRemote) try(ctx context.Context, b Backups) (again bool, err error) {
 	mark, err := b.MarkBackup(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	c, err := b.RestoreBackup(ctx, BackupPoint{LSN: mark.LSN, Verify: true, Remote: true})
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { err = errors.Join(err, backupClose(ctx, c)) }()
 	r.Restored, r.FetchSeconds = true, c.Facts().FetchSeconds
 	is, err := c.Inspect(ctx, mark)
 	if err != nil {
-		return err
+		return false, err
 	}
 	compared := backupCompare(mark.Database, is.Database)
+	if len(compared.Faults) > 0 && !is.Same {
+		return true, nil
+	}
 	r.Equal = len(compared.Faults) == 0 && is.Before && !is.After
 	now, err := b.BackupFacts(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	r.Bytes, r.Objects = now.Remote.Bytes, now.Remote.Objects
-	if !r.Equal {
-		p.fault(FaultDifferent, "restored from the object store, the copy is not the source")
-	}
-	return nil
+	return false, nil
 }
 
 // backupPool keeps the newest restore: a backup is a state, and one that has

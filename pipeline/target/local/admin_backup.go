@@ -41,6 +41,10 @@ type (
 	sessions struct {
 		Sessions int64 `json:"sessions"`
 	}
+	inspected struct {
+		Facts checks.CopyFacts    `json:"facts"`
+		Fault *checks.BackupFault `json:"fault,omitempty"`
+	}
 	marked struct {
 		Mark  checks.BackupMark   `json:"mark"`
 		Fault *checks.BackupFault `json:"fault,omitempty"`
@@ -73,7 +77,12 @@ func (d *Daemon) backupRoutes(ctx context.Context, mux *http.ServeMux) {
 		answer(w, m, err)
 	})
 	mux.HandleFunc("POST "+pathCopies+"/{id}/inspect", ofCopy(d, func(ctx context.Context, c *copied, m checks.BackupMark) (any, error) {
-		return c.Inspect(ctx, m)
+		var is inspected
+		f, err := c.Inspect(ctx, m)
+		if is.Facts = f; errors.As(err, &is.Fault) {
+			err = nil
+		}
+		return is, err
 	}))
 	mux.HandleFunc("POST "+pathCopies+"/{id}/amcheck", ofCopy(d, func(ctx context.Context, c *copied, _ struct{}) (any, error) {
 		said, err := c.Amcheck(ctx)
@@ -277,10 +286,16 @@ func (n *Copy) path(parts ...string) string {
 }
 
 // Inspect implements checks.BackupCopy.
-func (n *Copy) Inspect(ctx context.Context, m checks.BackupMark) (f checks.CopyFacts, err error) {
+func (n *Copy) Inspect(ctx context.Context, m checks.BackupMark) (checks.CopyFacts, error) {
 	m.Database = checks.DatabaseDigest{} // may be long, and who compares has it
-	err = n.c.call(ctx, http.MethodPost, n.path("inspect"), m, &f)
-	return f, err
+	var is inspected
+	if err := n.c.call(ctx, http.MethodPost, n.path("inspect"), m, &is); err != nil {
+		return is.Facts, err
+	}
+	if is.Fault != nil {
+		return is.Facts, is.Fault
+	}
+	return is.Facts, nil
 }
 
 // Amcheck implements checks.BackupCopy.

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,6 +109,32 @@ func TestBackupsByTheSocket(t *testing.T) {
 	await("the copy is gone", func() bool {
 		left, err := os.ReadDir(p.opt.Paths.dir("copies"))
 		return err == nil && len(left) == 0
+	})
+
+	// The server loses the slot: that is an alert, and a new base backup.
+	admin, err := p.database().Connect(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	await("the slot is gone", func() bool {
+		var gone bool
+		err := admin.QueryRow(ctx, "SELECT count(pg_terminate_backend(active_pid)) = 0 FROM pg_replication_slots WHERE active_pid > 0").Scan(&gone)
+		if err == nil && gone {
+			_, err = admin.Exec(ctx, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+		}
+		return err == nil && gone
+	})
+	admin.Close(ctx)
+	await("the loss is an alert", func() bool {
+		s, err := p.Watch(ctx)
+		return err == nil && slices.ContainsFunc(s.Firing, func(a checks.FiringAlert) bool {
+			return a.Alert == "backup" && strings.Contains(a.Summary, "the slot of the archive was lost")
+		})
+	})
+	await("there is a new base backup, and the alert is over", func() bool {
+		f, err := c.BackupFacts(ctx)
+		s, werr := p.Watch(ctx)
+		return err == nil && werr == nil && f.Bases == 2 && f.Streaming && f.Problem == "" && len(s.Firing) == 0
 	})
 
 	// Down gives up the slot before the server goes.

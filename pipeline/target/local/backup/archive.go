@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -84,7 +85,8 @@ func (k *Keeper) stream(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	defer k.streams(false)
-	for n := 0; ; n++ {
+	silent := time.Now()
+	for {
 		select {
 		case err := <-ended:
 			switch text := said.String(); {
@@ -105,14 +107,31 @@ func (k *Keeper) stream(ctx context.Context) error {
 			// pg_receivewal ends as well when the server is gone; a slot that
 			// somebody has dropped shows when it is begun again.
 			_ = conn.Close(ctx)
-			_ = cmd.Process.Signal(syscall.SIGINT)
-			return errors.Join(err, <-ended)
+			return errors.Join(err, finish(cmd, ended))
 		case status == "lost":
-			_ = cmd.Process.Signal(syscall.SIGINT)
+			// It may be why: one that hangs listens to nothing else.
+			_ = cmd.Process.Kill()
 			<-ended
 			return errGone
 		}
 		k.streams(active)
+		if active {
+			silent = time.Now()
+		} else if time.Since(silent) > patience {
+			return errors.Join(errors.New("pg_receivewal runs, and receives nothing"), finish(cmd, ended))
+		}
+	}
+}
+
+// finish ends pg_receivewal, which may hang.
+func finish(cmd *exec.Cmd, ended <-chan error) error {
+	_ = cmd.Process.Signal(syscall.SIGINT)
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(patience):
+		_ = cmd.Process.Kill()
+		return <-ended
 	}
 }
 
@@ -200,7 +219,7 @@ func (k *Keeper) prepare(ctx context.Context, conn *pgx.Conn) (*generation, erro
 	k.mu.Lock()
 	k.gen = g
 	if why != "" {
-		k.lost = why + "; a new base backup is being made"
+		k.lose(why)
 		k.opt.Log.Error("backup", "problem", k.lost)
 	}
 	k.mu.Unlock()
@@ -232,10 +251,16 @@ func (k *Keeper) begin(ctx context.Context, why string) error {
 		return err
 	}
 	k.mu.Lock()
-	k.gen, k.lost = g, why+"; a new base backup is being made"
+	k.gen = g
+	k.lose(why)
 	k.mu.Unlock()
 	k.opt.Log.Error("backup", "problem", why)
 	return errors.New(why)
+}
+
+// lose notes that there is a gap. The caller holds mu.
+func (k *Keeper) lose(why string) {
+	k.lost, k.lostAt, k.healed = why+"; a new base backup is being made", k.opt.Now(), false
 }
 
 func (k *Keeper) create(system string, segment int64) (*generation, error) {

@@ -38,8 +38,9 @@ type Options struct {
 
 // Keeper keeps the backups of one cluster.
 type Keeper struct {
-	opt Options
-	db  *cluster.Cluster
+	opt     Options
+	db      *cluster.Cluster
+	arrival time.Duration // how long a sentinel may take into the archive before that is stale
 
 	stop context.CancelFunc
 	wg   sync.WaitGroup
@@ -52,7 +53,9 @@ type Keeper struct {
 	since     time.Time // when streaming last began or ended
 	archiving error     // why it does not stream
 	basing    error     // why the last base backup failed
-	lost      string    // since a slot was lost and until there is a new base
+	lost      string    // why the archive has got a gap; "": it never had
+	lostAt    time.Time
+	healed    bool // there is a base backup from after the gap
 	gen       *generation
 	copies    map[*Copy]bool
 	closed    bool
@@ -62,6 +65,10 @@ type Keeper struct {
 // patience is how long the archive may be without a connection before it is a
 // problem: the server may restart.
 const patience = 15 * time.Second
+
+// lostLeast is how long a gap is a problem, even where a base backup takes a
+// moment: whoever watches looks once a second, and shall see it.
+const lostLeast = 3 * time.Second
 
 // Programs that backups need beside the server's own.
 var programs = []string{"pg_basebackup", "pg_receivewal", "pg_verifybackup", "pg_controldata"}
@@ -88,7 +95,7 @@ func Open(ctx context.Context, o Options) (*Keeper, error) {
 			return nil, fmt.Errorf("folder for backups: %w", err)
 		}
 	}
-	k := &Keeper{opt: o, db: o.DB, copies: map[*Copy]bool{}, since: o.Now()}
+	k := &Keeper{opt: o, db: o.DB, arrival: arrival, copies: map[*Copy]bool{}, since: o.Now()}
 	return k, k.sweep(ctx)
 }
 
@@ -214,7 +221,7 @@ func (k *Keeper) Facts() checks.BackupFacts {
 // problem is what keeps the backups from being good. The caller holds mu.
 func (k *Keeper) problem() string {
 	switch {
-	case k.lost != "":
+	case k.lost != "" && (!k.healed || k.opt.Now().Sub(k.lostAt) < lostLeast):
 		return k.lost
 	case k.basing != nil:
 		return "base backup: " + k.basing.Error()

@@ -81,7 +81,7 @@ func (k *Keeper) Base(ctx context.Context) error {
 	k.mu.Lock()
 	k.basing = err
 	if err == nil && k.gen == g {
-		k.lost = ""
+		k.healed = true
 	}
 	k.mu.Unlock()
 	return errors.Join(err, k.retire())

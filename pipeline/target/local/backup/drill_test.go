@@ -1,10 +1,15 @@
 package backup
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,11 +24,16 @@ import (
 // and a hand in between that may spoil a copy.
 type driller struct {
 	w     *world
-	spoil func(owner string) // of a copy, before it is looked into
-	skip  string             // table that the description of a copy leaves out
+	spoil func(owner string)  // of a copy, before it is looked into
+	facts *checks.BackupFacts // as they were once; nil: as they are
 }
 
-func (d *driller) BackupFacts(context.Context) (checks.BackupFacts, error) { return d.w.k.Facts(), nil }
+func (d *driller) BackupFacts(context.Context) (checks.BackupFacts, error) {
+	if d.facts != nil {
+		return *d.facts, nil
+	}
+	return d.w.k.Facts(), nil
+}
 
 func (d *driller) MarkBackup(ctx context.Context) (checks.BackupMark, error) { return d.w.k.Mark(ctx) }
 
@@ -43,12 +53,6 @@ type drilled struct {
 	d    *driller
 	app  *httptest.Server
 	conn *pgx.Conn
-}
-
-func (c *drilled) Inspect(ctx context.Context, m checks.BackupMark) (checks.CopyFacts, error) {
-	f, err := c.Copy.Inspect(ctx, m)
-	f.Database.Tables = slices.DeleteFunc(f.Database.Tables, func(t checks.TableDigest) bool { return t.Name == c.d.skip })
-	return f, err
 }
 
 func (c *drilled) Serve(ctx context.Context) (string, error) {
@@ -127,8 +131,9 @@ func TestDrill(t *testing.T) {
 		kind string
 		says string
 	}{
-		"one digit":     {driller{spoil: func(u string) { execOn(t, u, "UPDATE orders SET price = 78 WHERE id = 77") }}, checks.FaultDifferent, "table public.orders (501 rows in the source, 501 in the copy)"},
-		"skipped table": {driller{skip: "billing.bills"}, checks.FaultDifferent, "table billing.bills is missing"},
+		"one digit":              {driller{spoil: func(u string) { execOn(t, u, "UPDATE orders SET price = 78 WHERE id = 77") }}, checks.FaultDifferent, "table public.orders (501 rows in the source, 501 in the copy)"},
+		"table left out":         {driller{spoil: func(u string) { execOn(t, u, "DROP TABLE billing.bills") }}, checks.FaultDifferent, "table billing.bills is missing"},
+		"table without its rows": {driller{spoil: func(u string) { execOn(t, u, "TRUNCATE billing.bills") }}, checks.FaultDifferent, "table billing.bills (20 rows in the source, 0 in the copy)"},
 		"doubled rows": {driller{spoil: func(u string) {
 			execOn(t, u, "DELETE FROM parted WHERE n = 2; INSERT INTO parted VALUES (1)")
 		}}, checks.FaultDifferent, "table public.part1"},
@@ -143,4 +148,43 @@ func TestDrill(t *testing.T) {
 			}
 		})
 	}
+
+	// A backup that leaves a table out and says that all is well: neither its
+	// manifest nor its checksums know of the file.
+	w.exec("VACUUM (FREEZE) billing.bills") // so that reading it writes nothing that brings it back
+	if err := w.k.Base(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b := w.newest()
+	file := w.fileOf("billing.bills")
+	if err := os.Remove(filepath.Join(b.dir, file)); err != nil {
+		t.Fatal(err)
+	}
+	change(t, filepath.Join(b.dir, "backup_manifest"), func(m []byte) []byte {
+		m = regexp.MustCompile(`(?m)^\{ "Path": "`+regexp.QuoteMeta(file)+`".*\n`).ReplaceAll(m, nil)
+		body, _, found := bytes.Cut(m, []byte(`"Manifest-Checksum": "`))
+		if !found || bytes.Contains(m, []byte(`"`+file+`"`)) {
+			t.Fatalf("a manifest of another form: %s", m[max(0, len(m)-300):])
+		}
+		return fmt.Appendf(body, "\"Manifest-Checksum\": \"%x\"}\n", sha256.Sum256(body))
+	})
+	p = d.measure(t)
+	if !p.Verified || p.Restored || p.Asked > 0 || len(p.Faults) != 1 || p.Faults[0].Kind != checks.FaultDamaged || !strings.Contains(p.Faults[0].What, "billing.bills") {
+		t.Errorf("a table left out on the quiet: %+v", p)
+	}
+}
+
+// fileOf is the table's file, below the data directory.
+func (w *world) fileOf(table string) string {
+	w.t.Helper()
+	conn, err := pgx.Connect(w.t.Context(), w.db.MigratorURL())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	var file string
+	if err := conn.QueryRow(w.t.Context(), "SELECT pg_relation_filepath($1::regclass)", table).Scan(&file); err != nil {
+		w.t.Fatal(err)
+	}
+	return file
 }

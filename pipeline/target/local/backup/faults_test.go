@@ -5,7 +5,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -111,6 +113,12 @@ func TestEveryFaultIsFound(t *testing.T) {
 		{"a file missing in the base backup", filepath.Join(b.dir, "base", "1", "1259"), func() {
 			_ = os.Remove(filepath.Join(b.dir, "base", "1", "1259"))
 		}, checks.FaultCorrupt, "is present in the manifest but not on disk"},
+		{"half a file of the base backup", data, func() {
+			change(t, data, func(b []byte) []byte { return b[:len(b)/2] })
+		}, checks.FaultCorrupt, "has size"},
+		{"a base backup without what it should hold", filepath.Join(b.dir, "backup_manifest"), func() {
+			_ = os.Remove(filepath.Join(b.dir, "backup_manifest"))
+		}, checks.FaultCorrupt, "backup_manifest"},
 		{"a base backup of another version", filepath.Join(b.dir, "PG_VERSION"), func() {
 			change(t, filepath.Join(b.dir, "PG_VERSION"), func([]byte) []byte { return []byte("12\n") })
 		}, checks.FaultVersion, `is of PostgreSQL "12"`},
@@ -167,36 +175,90 @@ func TestAPointBeforeAllBackupsIsRefused(t *testing.T) {
 	}
 }
 
-// TestALostSlotForcesABaseBackup takes the slot away, as a server does that had
-// to remove what nobody fetched.
+// receiver is the process that fetches the archive.
+func (w *world) receiver() int {
+	w.t.Helper()
+	pid := 0
+	w.until("pg_receivewal runs", func() bool {
+		files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, f := range files {
+			b, _ := os.ReadFile(f)
+			if strings.Contains(string(b), "pg_receivewal") && strings.Contains(string(b), "--directory="+w.k.generation().wal()+"\x00") {
+				pid, err = strconv.Atoi(filepath.Base(filepath.Dir(f)))
+				return err == nil
+			}
+		}
+		return false
+	})
+	return pid
+}
+
+// TestALostSlotForcesABaseBackup takes the slot away, once by hand and once as a
+// server does that had to remove what nobody fetched.
 func TestALostSlotForcesABaseBackup(t *testing.T) {
 	w := newWorld(t)
+	w.exec(shop)
 	w.based(1)
-	first := w.newest()
 	admin, err := w.db.Connect(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer admin.Close(t.Context())
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := admin.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lost := func(bases int) {
+		t.Helper()
+		first := w.newest()
+		var then checks.BackupFacts
+		w.until("the slot is said to be lost", func() bool {
+			then = w.k.Facts()
+			return strings.Contains(then.Problem, "slot of the archive was lost")
+		})
+		w.based(bases)
+		second := w.newest()
+		if second.gen.dir == first.gen.dir {
+			t.Error("the archive goes on over the gap")
+		}
+		// Whatever else is well by then.
+		p := (&driller{w: w, facts: &then}).measure(t)
+		if len(p.Faults) != 1 || p.Faults[0].Kind != checks.FaultKeeping || !strings.Contains(p.Faults[0].What, "was lost") {
+			t.Errorf("faults %+v", p.Faults)
+		}
+		if !p.BaseTime.Equal(second.Begun) || p.Equal != p.Tables {
+			t.Errorf("%+v", p)
+		}
+	}
 	w.close()
-	if _, err := admin.Exec(t.Context(), "SELECT pg_drop_replication_slot('"+slot+"')"); err != nil {
+	exec("SELECT pg_drop_replication_slot('" + slot + "')")
+	w.open()
+	lost(2)
+
+	w.k.arrival = 300 * time.Millisecond
+	hung := w.receiver()
+	if err := syscall.Kill(hung, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	w.open()
-	w.until("the slot is said to be lost", func() bool {
-		return strings.Contains(w.k.Facts().Problem, "slot of the archive was lost") || w.k.Facts().Bases > 1
-	})
-	w.based(2)
-	second := w.newest()
-	if second.gen.dir == first.gen.dir {
-		t.Error("the archive goes on over the gap")
+	defer func() { _ = syscall.Kill(hung, syscall.SIGCONT) }() // no harm where it is gone
+	var stale *checks.BackupFault
+	if _, err := w.k.Mark(t.Context()); !errors.As(err, &stale) || stale.Kind != checks.FaultStale || !strings.Contains(stale.What, "it is behind") {
+		t.Errorf("an archive that stands still: %v", err)
 	}
-	w.exec("CREATE TABLE orders (id int)")
-	c := w.restore(checks.BackupPoint{})
-	defer w.discard(c)
-	if !c.Facts().BaseTime.Equal(second.Begun) || count(t, c.OwnerURL(), "orders") != 0 {
-		t.Errorf("facts %+v", c.Facts())
+	w.k.arrival = arrival
+	exec("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+	exec("SELECT pg_reload_conf()")
+	for range 4 {
+		exec("UPDATE gate_sentinel SET at = now()")
+		exec("SELECT pg_switch_wal()")
 	}
+	exec("CHECKPOINT")
+	lost(2) // two are kept
 }
 
 func TestDownGivesUpTheSlotAndTheArchiveGoesOnLater(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/smartcloudops/gate/checks"
 )
@@ -27,7 +28,7 @@ func (c *Copy) Inspect(ctx context.Context, m checks.BackupMark) (f checks.CopyF
 		return err
 	})
 	if err != nil {
-		return f, err
+		return f, damaged(err)
 	}
 	if f.Same, err = c.same(ctx, conn, m.Snapshot); err != nil {
 		return f, err
@@ -43,6 +44,18 @@ func (c *Copy) Inspect(ctx context.Context, m checks.BackupMark) (f checks.CopyF
 		return f, fmt.Errorf("look for sentinels in the copy: %w", err)
 	}
 	return f, nil
+}
+
+// damaged makes a fault of what the copy's server says of its own files: what
+// can't be read was not backed up.
+func damaged(err error) error {
+	var said *pgconn.PgError
+	// Classes of SQLSTATE: system error, which a missing file is, and internal
+	// error, which a page is that can't be read.
+	if errors.As(err, &said) && (strings.HasPrefix(said.Code, "58") || strings.HasPrefix(said.Code, "XX")) {
+		return &checks.BackupFault{Kind: checks.FaultDamaged, What: fmt.Sprintf("the copy can't be read: %.300v", err)}
+	}
+	return err
 }
 
 // same says whether the transactions that are visible in the copy are those

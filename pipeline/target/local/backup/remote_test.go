@@ -155,6 +155,11 @@ func TestCopiesInAnObjectStore(t *testing.T) {
 			remote.Identity = other.String()
 		}, checks.FaultKey, "sealed for another key"},
 		{"one bit of the base backup", func(t *testing.T) { flipped(t, base) }, checks.FaultCorrupt, "can't be unpacked"},
+		{"half of the base backup", func(t *testing.T) { put(t, backend, base, whole[base][:len(whole[base])/2]) }, checks.FaultCorrupt, "can't be unpacked"},
+		{"half of a segment", func(t *testing.T) {
+			name := generation + "/wal/" + first + walSuffix
+			put(t, backend, name, whole[name][:len(whole[name])/2])
+		}, checks.FaultCorrupt, "can't be opened"},
 		{"one bit of a segment", func(t *testing.T) { flipped(t, generation+"/wal/"+first+walSuffix) }, checks.FaultCorrupt, "can't be opened"},
 		{"one bit of what is known of the base backup", func(t *testing.T) { flipped(t, newest(metaSuffix, "/base/")) }, checks.FaultCorrupt, ""},
 		{"a missing segment", func(t *testing.T) { remove(t, backend, generation+"/wal/"+first+walSuffix) }, checks.FaultMissing, first},

@@ -19,8 +19,6 @@ import (
 // would be a table that is not the app's.
 const sentinels = "gate_sentinel"
 
-// arrival is how long a sentinel may take into the archive before the archive
-// is called stale.
 const arrival = 15 * time.Second
 
 // written is a sentinel that the archive has.
@@ -96,7 +94,7 @@ func (k *Keeper) send(ctx context.Context, conn *pgx.Conn) (written, error) {
 			w.took = time.Since(committed)
 			return w, k.look(timeline, begin, w)
 		}
-		if time.Since(committed) > arrival {
+		if time.Since(committed) > k.arrival {
 			why := "it is not connected"
 			k.mu.Lock()
 			switch {
@@ -106,7 +104,7 @@ func (k *Keeper) send(ctx context.Context, conn *pgx.Conn) (written, error) {
 				why = k.archiving.Error()
 			}
 			k.mu.Unlock()
-			return w, &checks.BackupFault{Kind: checks.FaultStale, What: fmt.Sprintf("what was written %s ago is not in the archive: %s", arrival, why)}
+			return w, &checks.BackupFault{Kind: checks.FaultStale, What: fmt.Sprintf("what was written %s ago is not in the archive: %s", k.arrival, why)}
 		}
 		select {
 		case <-ctx.Done():
