@@ -9,6 +9,7 @@ import (
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/pipeline/ledger"
+	"github.com/smartcloudops/gate/pipeline/target"
 )
 
 // Item is one statement of the ledger, its signature verified.
@@ -50,6 +51,8 @@ type EnvironmentView struct {
 	Reached  Step         // furthest forward step of Active
 	Consumed map[string]*Transition
 	Hold     *Hold
+	// Operations are what the daemon did by itself, oldest first.
+	Operations []target.Operation
 	// Executor are the keys that signed the newest begin, of whatever promotion:
 	// they execute here, and nobody else. Empty: none has begun.
 	Executor []string
@@ -93,7 +96,7 @@ func (v *View) clone() *View {
 	c.Environments = map[string]*EnvironmentView{}
 	for name, e := range v.Environments {
 		n := *e
-		n.History, n.Consumed = slices.Clip(e.History), maps.Clone(e.Consumed)
+		n.History, n.Consumed, n.Operations = slices.Clip(e.History), maps.Clone(e.Consumed), slices.Clip(e.Operations)
 		c.Environments[name] = &n
 	}
 	return &c
@@ -203,6 +206,15 @@ func (v *View) Apply(it Item) error {
 		e := v.environment(h.Environment)
 		if e.Hold = h; h.Reason == "" {
 			e.Hold = nil
+		}
+	case OperationsType:
+		var o Operations
+		if err := into(&o); err != nil {
+			return err
+		}
+		if it.May(ledger.Promote, o.Environment) || it.May(ledger.Daemon, o.Environment) {
+			e := v.environment(o.Environment)
+			e.Operations = append(e.Operations, o.Operations...)
 		}
 	case TransitionType:
 		t := new(Transition)

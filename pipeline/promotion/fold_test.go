@@ -13,6 +13,7 @@ import (
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/pipeline/ledger"
+	"github.com/smartcloudops/gate/pipeline/target"
 )
 
 // log makes items as a ledger would give them.
@@ -276,8 +277,39 @@ func TestFoldTokenIsTheBeginEntry(t *testing.T) {
 	}
 }
 
+// TestFoldOperations: what a daemon did by itself is heard in its order, where it
+// may speak, and moves nothing.
+func TestFoldOperations(t *testing.T) {
+	l := &log{t: t}
+	daemon := func(action, environment string) bool { return action == ledger.Daemon && environment == "staging" }
+	add := func(environment string, may func(action, environment string) bool, what ...string) {
+		o := Operations{Environment: environment}
+		for _, w := range what {
+			o.Operations = append(o.Operations, target.Operation{Kind: target.Scaling, What: w})
+		}
+		l.add(OperationsType, o, may)
+	}
+	add("staging", daemon, "a", "b")
+	add("production", daemon, "another's")
+	add("staging", nobody, "a stranger's")
+	before := l.fold()
+	add("staging", daemon, "c")
+	v := before.clone()
+	must(t, v.Apply(l.items[len(l.items)-1]))
+	var got []string
+	for _, o := range v.Environment("staging").Operations {
+		got = append(got, o.What)
+	}
+	if s := v.Environment("staging"); strings.Join(got, "") != "abc" || s.Begun() || s.Desired != "" || len(v.Environment("production").Operations) > 0 {
+		t.Errorf("%v %+v", got, s)
+	}
+	if n := len(before.Environment("staging").Operations); n != 2 {
+		t.Errorf("an older view has %d operations, want 2", n)
+	}
+}
+
 func TestFoldRefusesWhatItShouldKnow(t *testing.T) {
-	for _, typ := range []string{ReleaseType, DecisionType, checks.EvidenceType, TransitionType, HoldType} {
+	for _, typ := range []string{ReleaseType, DecisionType, checks.EvidenceType, TransitionType, HoldType, OperationsType} {
 		v := NewView()
 		err := v.Apply(Item{Seq: 0, Digest: "sha256:x", Type: typ, Predicate: json.RawMessage(`[`), May: anybody})
 		if err == nil || v.Seq != -1 {

@@ -18,6 +18,7 @@ const (
 	PoliciesType   = "https://gate.smartcloudops.dev/policies/v1"
 	TransitionType = "https://gate.smartcloudops.dev/transition/v1"
 	HoldType       = "https://gate.smartcloudops.dev/hold/v1"
+	OperationsType = "https://gate.smartcloudops.dev/operations/v1"
 )
 
 // ReleaseRecord says which release a commit became, and what the commit

@@ -7,12 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/target"
 	"github.com/smartcloudops/gate/policies"
 )
 
@@ -60,12 +62,19 @@ func TestGolden(t *testing.T) {
 		"decision-error": func(w io.Writer) error {
 			return Decision(w, policies.Decision{Environment: "staging", Release: id("ab"), Stage: policies.Canary, Verdict: policies.Error})
 		},
-		"explain":      func(w io.Writer) error { return Explain(w, explained, &last) },
-		"transition":   func(w io.Writer) error { return Transition(w, rolledBack(t).Promotions[1]) },
-		"status":       func(w io.Writer) error { return Status(w, environmentsOf()) },
-		"status-json":  func(w io.Writer) error { return JSON(w, environmentsOf()) },
-		"history":      func(w io.Writer) error { return History(w, transitions()) },
-		"history-none": func(w io.Writer) error { return History(w, nil) },
+		"explain":     func(w io.Writer) error { return Explain(w, explained, &last) },
+		"transition":  func(w io.Writer) error { return Transition(w, rolledBack(t).Promotions[1]) },
+		"status":      func(w io.Writer) error { return Status(w, environmentsOf()) },
+		"status-json": func(w io.Writer) error { return JSON(w, environmentsOf()) },
+		"history":     func(w io.Writer) error { return History(w, transitions()) },
+		"operations": func(w io.Writer) error {
+			return Operations(w, []target.Operation{
+				{Kind: target.Scaling, What: "instances", From: "2", To: "3", Why: "70 requests at once, 35 an instance, at most 20 may be", At: epoch.Add(time.Minute)},
+				{Kind: target.Rotation, What: "secret API_KEY", Why: "its value has changed\x1b[2J: 2 instances were replaced one by one", At: epoch},
+			})
+		},
+		"operations-none": func(w io.Writer) error { return Operations(w, nil) },
+		"history-none":    func(w io.Writer) error { return History(w, nil) },
 		"evidence": func(w io.Writer) error {
 			var all []promotion.Signed
 			for _, m := range inconclusive(t).Evidence {

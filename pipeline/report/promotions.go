@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/target"
 )
 
 // Transition writes how a promotion ended.
@@ -54,6 +55,29 @@ func (p *printer) history(all []promotion.Transition) {
 		rows = append(rows, []string{stamp(t.At), string(t.Kind), short(t.Release), short(t.Commit), words(string(t.State)), t.By})
 	}
 	p.tableWith(4, rows, func(i int) {
+		if i > 0 && all[i-1].Why != "" {
+			p.hang("  why  ", all[i-1].Why)
+		}
+	})
+}
+
+// Operations writes what a daemon did by itself, in the order given.
+func Operations(w io.Writer, all []target.Operation) error {
+	p := newPrinter(w)
+	p.operations(all)
+	return p.end()
+}
+
+func (p *printer) operations(all []target.Operation) {
+	if len(all) == 0 {
+		return
+	}
+	p.f("\nby itself\n")
+	rows := [][]string{{"AT", "KIND", "WHAT", "FROM", "TO"}}
+	for _, o := range all {
+		rows = append(rows, []string{stamp(o.At), o.Kind, o.What, o.From, o.To})
+	}
+	p.tableWith(-1, rows, func(i int) {
 		if i > 0 && all[i-1].Why != "" {
 			p.hang("  why  ", all[i-1].Why)
 		}

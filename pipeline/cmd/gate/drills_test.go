@@ -352,7 +352,7 @@ func (d *drills) session() *session {
 	return s
 }
 
-// history is what gate history says, newest first.
+// history is what gate history says of promotions, newest first.
 func (d *drills) history(environment string) []promotion.Transition {
 	d.t.Helper()
 	r := d.want(promotion.CodePass, "history", environment, "--output", "json")
@@ -360,5 +360,5 @@ func (d *drills) history(environment string) []promotion.Transition {
 	if err := json.Unmarshal([]byte(r.out), &all); err != nil || len(all) == 0 {
 		d.t.Fatalf("history of %s: %v\n%s", environment, err, r)
 	}
-	return all
+	return slices.DeleteFunc(all, func(t promotion.Transition) bool { return t.Request == "" }) // the daemon's own operations
 }

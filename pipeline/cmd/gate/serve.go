@@ -57,7 +57,7 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) error {
 		Paths: s.paths(c.Environment), App: s.decl.App.Name, Ledger: s.ledger.ID(), Declared: e, Store: s.store,
 		Cache: s.cache, Getenv: g.Getenv, Version: v, Log: s.log, Now: time.Now, Hold: true,
 		AWS:    awssm.New,
-		Record: s.uptime(e),
+		Record: s.uptime(e), Operations: s.operations(c.Environment),
 	}
 	d, err := c.openDaemon(ctx, opt)
 	if err != nil {

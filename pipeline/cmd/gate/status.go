@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/ledger"
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/report"
+	"github.com/smartcloudops/gate/pipeline/target"
 	"github.com/smartcloudops/gate/pipeline/target/local"
 )
 
@@ -201,14 +203,20 @@ type pastPromotion struct {
 	Dirty   bool   `json:"dirty,omitempty"` // built with uncommitted changes
 }
 
-// HistoryCmd shows what was promoted.
+// pastOperation is what the daemon did by itself. No promotion has its kinds.
+type pastOperation struct {
+	Environment string `json:"environment"`
+	target.Operation
+}
+
+// HistoryCmd shows what was promoted, and what the daemon did by itself.
 type HistoryCmd struct {
 	Environment string `arg:"" help:"The environment."`
-	Number      int    `short:"n" default:"20" help:"How many, the newest first."`
+	Number      int    `short:"n" default:"20" help:"How many of each, the newest first."`
 	Remote      bool   `help:"Ask the ledger's remote first."`
 }
 
-// Run prints the ended promotions.
+// Run prints the ended promotions, and behind them the daemon's own operations.
 func (c *HistoryCmd) Run(ctx context.Context, g *Globals) error {
 	s, err := g.open(ctx, c.Environment)
 	if err != nil {
@@ -225,7 +233,7 @@ func (c *HistoryCmd) Run(ctx context.Context, g *Globals) error {
 		return err
 	}
 	var newest []promotion.Transition
-	var all []pastPromotion
+	all := []any{}
 	h := v.Environment(c.Environment).History
 	for i := len(h) - 1; i >= 0 && len(newest) < c.Number; i-- {
 		newest = append(newest, h[i])
@@ -235,8 +243,16 @@ func (c *HistoryCmd) Run(ctx context.Context, g *Globals) error {
 		}
 		all = append(all, one)
 	}
+	var own []target.Operation
+	for _, o := range slices.Backward(v.Environment(c.Environment).Operations) {
+		if len(own) == c.Number {
+			break
+		}
+		own = append(own, o)
+		all = append(all, pastOperation{c.Environment, o})
+	}
 	if s.Output == "json" {
 		return report.JSON(s.Out, all)
 	}
-	return report.History(s.Out, newest)
+	return errors.Join(report.History(s.Out, newest), report.Operations(s.Out, own))
 }

@@ -6,6 +6,8 @@ import (
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/target"
 )
 
 // uptime records full hours of the environment's uptime, one statement each,
@@ -19,5 +21,13 @@ func (s *session) uptime(e *environments.Environment) func(context.Context, []ch
 		}
 		_, err := s.journal.EvidenceAll(ctx, all)
 		return err
+	}
+}
+
+// operations records what the environment's daemon did by itself, all of it as
+// one statement.
+func (s *session) operations(environment string) func(context.Context, []target.Operation, int) error {
+	return func(ctx context.Context, all []target.Operation, left int) error {
+		return s.journal.Operations(ctx, promotion.Operations{Environment: environment, Operations: all, Left: left})
 	}
 }

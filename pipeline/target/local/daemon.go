@@ -40,7 +40,7 @@ var (
 	ErrAddress = errors.New("address can't be used")
 )
 
-// Options of a daemon. All but Listener and Record are required.
+// Options of a daemon. All but Listener, Record and Operations are required.
 type Options struct {
 	Paths    Paths
 	App      string
@@ -60,6 +60,9 @@ type Options struct {
 	AWS func(environments.AWSSecret) secrets.Source
 	// Record makes full hours of uptime part of the record; nil: they stay here.
 	Record func(ctx context.Context, hours []checks.UptimeHour) error
+	// Operations makes what the daemon did by itself part of the record, with the
+	// number of those that are left out; nil: nobody wants to know.
+	Operations func(ctx context.Context, all []target.Operation, left int) error
 }
 
 // Daemon runs one environment. It is a target.Target.
@@ -102,6 +105,7 @@ type Daemon struct {
 	access    *accessLog
 	scaler    *autoscaler
 	watching  *watching
+	did       *operations
 	handed    bool          // the listener was given to a successor
 	told      chan struct{} // closed once it is known which instances are ready
 	toldOnce  sync.Once
@@ -184,7 +188,7 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if d.front, err = d.newFront(d.lis); err != nil {
 		return nil, err
 	}
-	d.scaler = newAutoscaler(d)
+	d.scaler, d.did = newAutoscaler(d), newOperations(d)
 	d.sup, err = supervisor.New(supervisor.Options{
 		StateFile: o.Paths.instances(), LogDir: o.Paths.Logs(), SpecFor: d.specFor, Log: o.Log, Now: o.Now,
 		OnChange: d.follow,
@@ -341,6 +345,7 @@ func (d *Daemon) Run(ctx context.Context, beside ...func(context.Context) error)
 	first, stop := context.WithCancel(ctx)
 	var guests sync.WaitGroup
 	own(&guests, first, d.watching.run)
+	own(&guests, first, d.did.run)
 	for _, f := range beside {
 		own(&guests, first, f)
 	}

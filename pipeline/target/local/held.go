@@ -87,11 +87,8 @@ func (d *Daemon) ownSecrets(ctx context.Context, e *environments.Environment) []
 			out = append(out, checks.KnownSecret{Name: what, Value: v, Daemon: []string{name}})
 		}
 	}
-	declared := func(what string, ref *environments.Secret) {
-		if ref == nil {
-			return
-		}
-		if v, err := d.vault.Value(ctx, what, *ref); err == nil {
+	for what, ref := range ownDeclared(e) {
+		if v, err := d.vault.Value(ctx, what, ref); err == nil {
 			known := checks.KnownSecret{Name: what, Value: v.Reveal()}
 			if ref.Env != "" {
 				known.Daemon = []string{ref.Env}
@@ -103,18 +100,34 @@ func (d *Daemon) ownSecrets(ctx context.Context, e *environments.Environment) []
 		variable("key of the object store", s3.SecretKeyEnv)
 		variable("seal of backups", s3.SealEnv)
 	}
-	if a := e.Alerts; a != nil {
-		if a.SMTP != nil {
-			declared("password of the mail server", a.SMTP.Password)
-		}
-		for what, hook := range map[string]*environments.Webhook{"webhook": a.Webhook, "incident": a.Incident, "heartbeat": a.Heartbeat} {
-			if hook != nil {
-				variable("address of the "+what, hook.URLEnv)
-				declared("secret of the "+what, hook.Secret)
-			}
-		}
+	for what, hook := range hooks(e) {
+		variable("address of the "+what, hook.URLEnv)
 	}
 	return out
+}
+
+// ownDeclared are the declared secrets that the daemon itself needs, to tell of
+// alerts.
+func ownDeclared(e *environments.Environment) map[string]environments.Secret {
+	all := map[string]environments.Secret{}
+	if a := e.Alerts; a != nil && a.SMTP != nil && a.SMTP.Password != nil {
+		all["password of the mail server"] = *a.SMTP.Password
+	}
+	for what, hook := range hooks(e) {
+		if hook.Secret != nil {
+			all["secret of the "+what] = *hook.Secret
+		}
+	}
+	return all
+}
+
+func hooks(e *environments.Environment) map[string]*environments.Webhook {
+	if e.Alerts == nil {
+		return nil
+	}
+	all := map[string]*environments.Webhook{"webhook": e.Alerts.Webhook, "incident": e.Alerts.Incident, "heartbeat": e.Alerts.Heartbeat}
+	maps.DeleteFunc(all, func(_ string, h *environments.Webhook) bool { return h == nil })
+	return all
 }
 
 // holding are the variables whose declaration holds the placeholder.

@@ -41,10 +41,11 @@ func (p Paths) CA() string { return p.dir("certs", "ca.pem") }
 // Releases is the folder with the programs that were taken out of releases.
 func (p Paths) Releases() string { return p.dir("releases") }
 
-func (p Paths) stateFile() string { return p.dir("state.json") }
-func (p Paths) instances() string { return p.dir("instances.json") }
-func (p Paths) scaling() string   { return p.dir("scaling.json") }
-func (p Paths) lockFile() string  { return p.dir("daemon.lock") }
+func (p Paths) stateFile() string  { return p.dir("state.json") }
+func (p Paths) instances() string  { return p.dir("instances.json") }
+func (p Paths) scaling() string    { return p.dir("scaling.json") }
+func (p Paths) operations() string { return p.dir("operations.json") }
+func (p Paths) lockFile() string   { return p.dir("daemon.lock") }
 
 // Socket is the daemon's admin socket. A unix socket's path may have 107 bytes,
 // and state directories may be deeper than that, so it lives in a short folder

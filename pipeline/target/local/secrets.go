@@ -19,6 +19,7 @@ import (
 
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/release"
+	"github.com/smartcloudops/gate/pipeline/target"
 )
 
 // placements are the secrets that a process's variables refer to.
@@ -195,6 +196,7 @@ func (d *Daemon) rotate(ctx context.Context) error {
 	var failed string
 	var since time.Time
 	said := ""
+	var changed []string // and not all instances have them
 	for {
 		all := false
 		select {
@@ -205,6 +207,7 @@ func (d *Daemon) rotate(ctx context.Context) error {
 		case <-tick.C:
 		}
 		problem := d.refresh(ctx, all)
+		changed = append(changed, d.vault.Changed()...)
 		ids, err := d.stale(ctx)
 		if err == nil && len(ids) > 0 {
 			now := environments.Digest(ids)
@@ -212,12 +215,21 @@ func (d *Daemon) rotate(ctx context.Context) error {
 				now, _ = d.fingerprint(ctx, s.Stable.Revision.Environment)
 			}
 			if now != failed || d.opt.Now().Sub(since) > rotationAgain {
-				if err = d.replaceStale(ctx, ids); err != nil && ctx.Err() == nil {
+				var n int
+				if n, err = d.replaceStale(ctx, ids); err != nil && ctx.Err() == nil {
 					failed, since = now, d.opt.Now()
+				}
+				if err == nil && n > 0 {
+					d.rotated(changed, fmt.Sprintf("other values: %d instances were replaced one by one", n))
+					changed = nil
 				}
 			} else {
 				err = fmt.Errorf("instances %s still have the secrets of before: see the daemon's log", strings.Join(ids, ", "))
 			}
+		}
+		if err == nil && len(ids) == 0 && len(changed) > 0 {
+			d.rotated(changed, "other values, which are in use")
+			changed = nil
 		}
 		if err != nil && ctx.Err() == nil {
 			problem = cmp.Or(problem, err.Error())
@@ -230,6 +242,17 @@ func (d *Daemon) rotate(ctx context.Context) error {
 	}
 }
 
+// rotated notes which secrets have changed; none: that was while no daemon
+// looked, and which is not known.
+func (d *Daemon) rotated(names []string, why string) {
+	slices.Sort(names)
+	what := "secrets"
+	if len(names) > 0 {
+		what = strings.Join(slices.Compact(names), ", ")
+	}
+	d.did.add(target.Operation{Kind: target.Rotation, What: what, Why: "the source gives " + why})
+}
+
 // refresh reads what is due, and says what can't be read.
 func (d *Daemon) refresh(ctx context.Context, all bool) string {
 	errs := d.vault.Refresh(ctx, d.declaredSecrets(), all)
@@ -239,33 +262,37 @@ func (d *Daemon) refresh(ctx context.Context, all bool) string {
 	return errs[0].Error() + "; the value before goes on"
 }
 
-// declaredSecrets are those of the environment in force.
+// declaredSecrets are those of the environment in force, the daemon's own among
+// them.
 func (d *Daemon) declaredSecrets() map[string]environments.Secret {
 	s := d.snapshot()
+	e := s.Environment
 	if s.Stable.Revision != nil {
-		return s.Stable.Revision.Environment.Secrets
+		e = s.Stable.Revision.Environment
 	}
-	return s.Environment.Secrets
+	all := ownDeclared(e)
+	maps.Copy(all, e.Secrets)
+	return all
 }
 
 // errBusy: a promotion is under way, which starts instances with the present
 // values anyway.
 var errBusy = errors.New("a promotion is under way")
 
-func (d *Daemon) replaceStale(ctx context.Context, ids []string) error {
+func (d *Daemon) replaceStale(ctx context.Context, ids []string) (int, error) {
 	if s := d.snapshot(); s.Stable.Revision == nil || s.Canary.Revision != nil || s.Warm.Revision != nil {
-		return nil
+		return 0, nil
 	}
 	d.opt.Log.Info("secrets have changed: instances are replaced one by one", "instances", len(ids))
 	n, err := d.Replace(ctx, "")
 	if errors.Is(err, errBusy) {
-		return nil
+		return 0, nil
 	}
 	if err != nil {
-		return fmt.Errorf("instances could not be given the changed secrets (%d of %d were): %w", n, len(ids), err)
+		return 0, fmt.Errorf("instances could not be given the changed secrets (%d of %d were): %w", n, len(ids), err)
 	}
 	d.opt.Log.Info("instances have the changed secrets", "instances", n)
-	return nil
+	return n, nil
 }
 
 // Reread has the secrets read anew at once.

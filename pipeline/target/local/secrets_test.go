@@ -20,6 +20,7 @@ import (
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/target"
 )
 
 // keeper is an app with a secret, which it keeps or not, as MODE says.
@@ -68,6 +69,7 @@ type kept struct {
 	*place
 	file, value string
 	unset       bool // the variable
+	operations  chan target.Operation
 }
 
 func newKept(t *testing.T) *kept {
@@ -75,6 +77,15 @@ func newKept(t *testing.T) *kept {
 	p.down() // it is opened again with secrets
 	k := &kept{place: p, value: rand.Text() + "/+" + rand.Text(), file: filepath.Join(p.opt.Paths.State, "api-key")}
 	k.put(k.value)
+	k.operations = make(chan target.Operation, 100)
+	p.opt.Operations = func(_ context.Context, all []target.Operation, _ int) error {
+		for _, op := range all {
+			if op.Kind == target.Rotation {
+				k.operations <- op
+			}
+		}
+		return nil
+	}
 	getenv := p.opt.Getenv
 	p.opt.Getenv = func(name string) string {
 		if name == "KEEPER_PLAIN" && !k.unset {
@@ -244,6 +255,7 @@ func TestSecretsAndNetwork(t *testing.T) {
 		t.Errorf("while the secret was rotated: %s", failed)
 	}
 	k.settled()
+	k.told("API_KEY", "2 instances were replaced one by one")
 	if after := k.pids("stable"); slices.Equal(before, after) || k.now().Stable != release || k.now().Restarts != 0 {
 		t.Errorf("%v became %v: %+v", before, after, k.now())
 	}
@@ -254,6 +266,7 @@ func TestSecretsAndNetwork(t *testing.T) {
 	k.open()
 	k.holds(k.value) // what changed while no daemon looked, too
 	k.settled()
+	k.told("secrets", "2 instances were replaced one by one")
 
 	k.must(os.Chmod(k.file, 0o644))
 	k.unset = true
@@ -325,6 +338,19 @@ func (k *kept) nowhere() {
 		return nil
 	})
 	k.must(err)
+}
+
+// told waits until the rotation was made part of the record.
+func (k *kept) told(what, why string) {
+	k.t.Helper()
+	select {
+	case op := <-k.operations:
+		if op.Kind != target.Rotation || op.What != what || !strings.Contains(op.Why, why) || op.At.IsZero() {
+			k.t.Errorf("%+v", op)
+		}
+	case <-time.After(20 * time.Second):
+		k.t.Fatalf("the rotation of %s is not on record", what)
+	}
 }
 
 // settled waits until nothing is being replaced.

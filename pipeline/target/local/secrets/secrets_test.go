@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -117,9 +118,15 @@ func TestVault(t *testing.T) {
 		t.Error(errs)
 	}
 	is("first-value") // not due
+	if names := v.Changed(); len(names) > 0 {
+		t.Errorf("changed: %v", names)
+	}
 	now = now.Add(10 * time.Second)
 	v.Refresh(t.Context(), declared, false)
 	is("second-value")
+	if names, again := v.Changed(), v.Changed(); !slices.Equal(names, []string{"KEY"}) || len(again) > 0 {
+		t.Errorf("changed: %v, then %v", names, again)
+	}
 	value = ""
 	if errs := v.Refresh(t.Context(), declared, true); len(errs) != 1 || !strings.Contains(errs[0].Error(), "secret KEY") {
 		t.Error(errs)

@@ -18,8 +18,9 @@ type Vault struct {
 	makers Makers
 	now    func() time.Time
 
-	mu   sync.Mutex
-	held map[string]*held // by digest of the declaration
+	mu      sync.Mutex
+	held    map[string]*held // by digest of the declaration
+	changed map[string]bool  // names of secrets with another value than before
 }
 
 type held struct {
@@ -40,7 +41,7 @@ func (h *held) last() (v Value, known bool, err error) {
 
 // NewVault holds nothing yet.
 func NewVault(m Makers, now func() time.Time) *Vault {
-	return &Vault{makers: m, now: now, held: map[string]*held{}}
+	return &Vault{makers: m, now: now, held: map[string]*held{}, changed: map[string]bool{}}
 }
 
 func (v *Vault) of(s environments.Secret) *held {
@@ -63,7 +64,7 @@ func (v *Vault) Value(ctx context.Context, name string, s environments.Secret) (
 	defer h.reading.Unlock()
 	value, known, err := h.last()
 	if !known {
-		v.read(ctx, h, s)
+		v.read(ctx, h, name, s)
 		value, known, err = h.last()
 	}
 	if !known {
@@ -78,7 +79,7 @@ func (v *Vault) Read(ctx context.Context, name string, s environments.Secret) (V
 	h := v.of(s)
 	h.reading.Lock()
 	defer h.reading.Unlock()
-	v.read(ctx, h, s)
+	v.read(ctx, h, name, s)
 	value, _, err := h.last()
 	if err != nil {
 		return Value{}, fmt.Errorf("secret %s: %w", name, err)
@@ -87,7 +88,7 @@ func (v *Vault) Read(ctx context.Context, name string, s environments.Secret) (V
 }
 
 // read asks the source. The caller holds h.reading.
-func (v *Vault) read(ctx context.Context, h *held, s environments.Secret) {
+func (v *Vault) read(ctx context.Context, h *held, name string, s environments.Secret) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.Timeout, environments.DefaultSecretTimeout).D())
 	defer cancel()
 	source, err := v.makers.For(s)
@@ -98,9 +99,25 @@ func (v *Vault) read(ctx context.Context, h *held, s environments.Secret) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.read = v.now()
-	if h.err = err; err == nil {
-		h.value, h.known = value, true
+	if h.err = err; err != nil {
+		return
 	}
+	if h.known && h.value.text != value.text {
+		v.mu.Lock()
+		v.changed[name] = true
+		v.mu.Unlock()
+	}
+	h.value, h.known = value, true
+}
+
+// Changed are the names of the secrets that have got another value since it was
+// last asked.
+func (v *Vault) Changed() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	names := slices.Sorted(maps.Keys(v.changed))
+	clear(v.changed)
+	return names
 }
 
 // Refresh reads anew those that are due, all of them when asked to, and returns
