@@ -15,14 +15,14 @@ import (
 // Process is one process of an environment.
 type Process struct {
 	PID  int
-	Role string // daemon, instance, database
+	Role string // daemon, holder, instance, database
 	Name string // for people: "instance 3"
 }
 
 // ProcessLister says which processes belong to an environment.
 type ProcessLister interface {
-	// Processes are the daemon, the instances, an own PostgreSQL, and whatever
-	// they have started.
+	// Processes are the daemon, the holder of its socket, the instances, an own
+	// PostgreSQL, and whatever they have started.
 	Processes(ctx context.Context) ([]Process, error)
 }
 
@@ -145,10 +145,12 @@ func networkAdd(p *NetworkPayload, look networkSeen, declared []netip.AddrPort) 
 		if l.Role == "instance" {
 			instances[l.Process] = true
 		}
-		own := l.Role == "daemon" && !s.datagram && slices.Contains(declared, netip.AddrPortFrom(s.local.Addr().Unmap(), s.local.Port()))
+		// The holder has the daemon's socket for when there is no daemon, and does
+		// not prove that there is one.
+		own := (l.Role == "daemon" || l.Role == "holder") && !s.datagram && slices.Contains(declared, netip.AddrPortFrom(s.local.Addr().Unmap(), s.local.Port()))
 		switch {
 		case own:
-			balancer = true
+			balancer = balancer || l.Role == "daemon"
 		case !s.local.Addr().Unmap().IsLoopback():
 			exposed = append(exposed, l)
 		}

@@ -97,6 +97,12 @@ func TestNetworkOfThisProcess(t *testing.T) {
 		}
 	}
 
+	// A holder has the same socket: that is no exposure, and no load balancer.
+	own.Role = "holder"
+	if m := measure(front.Addr().String(), listed{all: []Process{own}}); m.Status != Invalid || m.Payload.(NetworkPayload).Exposed != 1 {
+		t.Errorf("held, and nobody serves: %+v", m)
+	}
+
 	// Another's listener on the declared address is not the balancer's.
 	own.Role = "instance"
 	if m := measure(front.Addr().String(), listed{all: []Process{own}}); m.Status != Invalid {

@@ -46,7 +46,7 @@ func Restart() Check {
 	return drillCheck(Check{
 		Name:       "restart",
 		Criterion:  "restart",
-		Version:    1,
+		Version:    2,
 		Scope:      OfRelease,
 		Title:      "Instance, daemon and database killed under load, and back by themselves",
 		Parameters: drillParameters,

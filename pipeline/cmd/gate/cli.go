@@ -70,6 +70,8 @@ type CLI struct {
 	Init     InitCmd     `cmd:"" help:"Write declarations for a repository of your own."`
 	Github   GithubCmd   `cmd:"" help:"What gate does on GitHub: publish verdicts, show deployments, carry out comments, write workflows."`
 	Doctor   DoctorCmd   `cmd:"" help:"Look for what gate needs on this machine."`
+
+	HoldSockets HoldSocketsCmd `cmd:"" name:"hold-sockets" hidden:""`
 }
 
 // Exit ends a command with a code of the contract. Err may be nil when

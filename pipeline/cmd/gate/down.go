@@ -29,7 +29,7 @@ func (c *DownCmd) Run(ctx context.Context, g *Globals) error {
 	client := local.NewClient(s.paths(c.Environment))
 	if _, err := client.Status(ctx); errors.Is(err, local.ErrNoDaemon) {
 		if !local.LeftOver(s.paths(c.Environment)) {
-			return c.say(s, false)
+			return c.say(s, local.EndHolder(s.paths(c.Environment)))
 		}
 		// The daemon was killed and its instances live on: only a daemon knows
 		// them, so one is started to stop them.

@@ -249,6 +249,13 @@ func (d *drills) strangers() map[int]string {
 			continue
 		}
 		known[pid], parents[pid] = true, true
+		processes, err := d.client(environment).Processes(d.t.Context())
+		if err != nil {
+			continue
+		}
+		for _, p := range processes {
+			known[p.PID] = known[p.PID] || p.Role == "holder"
+		}
 		if pm := d.postmaster(environment); pm > 0 {
 			known[pm] = true
 		}

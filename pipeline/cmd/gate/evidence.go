@@ -14,7 +14,7 @@ import (
 type EvidenceCmd struct {
 	List   EvidenceListCmd   `cmd:"" help:"List the evidence on record, the newest last."`
 	Show   EvidenceShowCmd   `cmd:"" help:"Show one statement with who signed it."`
-	Import EvidenceImportCmd `cmd:"" help:"Sign what another machine has measured, if it is what was asked for."`
+	Import EvidenceImportCmd `cmd:"" help:"Sign what another machine has measured, if it is what was asked for, or the hours that gate watch has kept."`
 }
 
 // EvidenceListCmd lists.

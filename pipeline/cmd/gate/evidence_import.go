@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/smartcloudops/gate/checks"
@@ -15,23 +16,34 @@ import (
 
 // EvidenceImportCmd signs what another machine has measured.
 type EvidenceImportCmd struct {
-	Dir    string    `arg:"" help:"Folder that gate run --evidence wrote."`
-	Commit string    `required:"" placeholder:"REV" help:"The commit that was to be measured."`
-	Nonce  string    `required:"" placeholder:"TEXT" help:"What the call was given as --nonce."`
-	Since  time.Time `required:"" placeholder:"TIME" help:"When the call began (RFC 3339): nothing older is taken."`
+	Path   string    `arg:"" help:"Folder that gate run --evidence wrote, or the hours.json of gate watch."`
+	Commit string    `placeholder:"REV" help:"Of a folder: the commit that was to be measured."`
+	Nonce  string    `placeholder:"TEXT" help:"Of a folder: what the call was given as --nonce."`
+	Since  time.Time `placeholder:"TIME" help:"Of a folder: when the call began (RFC 3339): nothing older is taken."`
 	Until  time.Time `placeholder:"TIME" help:"When it ended (default: now)."`
 	Change bool      `help:"Code of the change ran there: its evidence never promotes."`
+	Env    string    `placeholder:"ENV" help:"Of hours: the environment whose address was watched."`
 }
 
 // Run takes all of it or nothing. No code of the commit is executed: it is only
 // compiled, to see that it becomes the release that was measured.
 func (c *EvidenceImportCmd) Run(ctx context.Context, g *Globals) error {
+	fi, err := os.Stat(c.Path)
+	if err != nil {
+		return &Exit{promotion.CodeUsage, fmt.Errorf("evidence to import: %w", err)}
+	}
+	if !fi.IsDir() {
+		return c.hours(ctx, g)
+	}
+	if c.Commit == "" || c.Nonce == "" || c.Since.IsZero() || c.Env != "" {
+		return &Exit{promotion.CodeUsage, errors.New("a folder needs --commit, --nonce and --since, and takes no --env")}
+	}
 	s, err := g.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	taken, err := s.importEvidence(ctx, imported{Dir: c.Dir, Commit: c.Commit, Nonce: c.Nonce, Since: c.Since, Until: c.Until, Change: c.Change})
+	taken, err := s.importEvidence(ctx, imported{Dir: c.Path, Commit: c.Commit, Nonce: c.Nonce, Since: c.Since, Until: c.Until, Change: c.Change})
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) error {
 	}
 	opt := local.Options{
 		Paths: s.paths(c.Environment), App: s.decl.App.Name, Ledger: s.ledger.ID(), Declared: e, Store: s.store,
-		Cache: s.cache, Getenv: g.Getenv, Version: v, Log: s.log, Now: time.Now,
+		Cache: s.cache, Getenv: g.Getenv, Version: v, Log: s.log, Now: time.Now, Hold: true,
 		AWS:    awssm.New,
 		Record: s.uptime(e), Operations: s.operations(c.Environment),
 	}
@@ -173,7 +173,7 @@ Environment=GATE_STATE=%s
 Environment=GATE_CACHE=%s
 ExecStart=%s serve %s --take-over
 # Only the daemon is stopped: PostgreSQL and the instances serve on and are
-# adopted by the next one.
+# adopted by the next one, and a holder keeps the socket open until then.
 KillMode=process
 KillSignal=SIGTERM
 TimeoutStopSec=30

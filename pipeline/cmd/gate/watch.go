@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/report"
 	"github.com/smartcloudops/gate/pipeline/target/local/watch"
@@ -35,7 +34,7 @@ func (c *WatchCmd) Run(ctx context.Context, g *Globals) error {
 	if err := os.MkdirAll(c.Folder, 0o755); err != nil {
 		return fmt.Errorf("folder of the record: %w", err)
 	}
-	m, err := watch.OpenMeter(filepath.Join(c.Folder, "hours.json"), checks.ProberOutside)
+	m, err := watch.OpenOutside(filepath.Join(c.Folder, "hours.json"), c.URL)
 	if err != nil {
 		return fmt.Errorf("%w; move it away to begin anew", err)
 	}

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/target"
 	"github.com/smartcloudops/gate/pipeline/target/local/scaling"
 	"github.com/smartcloudops/gate/pipeline/target/local/supervisor"
 )
@@ -123,6 +125,7 @@ func (a *autoscaler) step(ctx context.Context) {
 		return
 	}
 	d.opt.Log.Info("scaling", "from", actual, "to", decision.Desired, "why", decision.Why)
+	d.did.add(target.Operation{Kind: target.Scaling, What: "instances", From: strconv.Itoa(actual), To: strconv.Itoa(decision.Desired), Why: decision.Why})
 	a.mu.Lock()
 	a.view.Changes = append(a.view.Changes, checks.ScalingChange{
 		At: d.opt.Now().UTC(), From: actual, To: decision.Desired, Why: decision.Why, Saved: a.view.Saved,

@@ -50,9 +50,12 @@ type Options struct {
 	Cache    string // for a downloaded PostgreSQL
 	Getenv   func(string) string
 	Listener net.Listener // handed over by the daemon before; nil: listen
-	Version  string       // of the program that runs
-	Log      *slog.Logger
-	Now      func() time.Time
+	// Hold has a holder keep the listening socket while no daemon is there. The
+	// program must call Hold when its first argument is HoldVerb.
+	Hold    bool
+	Version string // of the program that runs
+	Log     *slog.Logger
+	Now     func() time.Time
 	// AWS makes the source of a secret in AWS Secrets Manager; nil: there is none.
 	AWS func(environments.AWSSecret) secrets.Source
 	// Record makes full hours of uptime part of the record; nil: they stay here.
@@ -93,6 +96,9 @@ type Daemon struct {
 	orders   *certs.Ordered // nil: the certificate in force is not ordered
 
 	pairs atomic.Pointer[func(*tls.ClientHelloInfo) (*tls.Certificate, error)]
+
+	grip   *grip // nil: nothing is held
+	downed bool  // set before downAsked is closed: the environment ends, too
 
 	probeOnce sync.Once
 	probes    *http.Client
@@ -155,14 +161,20 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if err := d.certify(d.st.Environment); err != nil {
 		return nil, err
 	}
+	if o.Hold {
+		d.grip = &grip{folder: o.Paths.dir(), log: o.Log}
+	}
 	d.lis = o.Listener
 	if d.lis != nil {
 		err = d.own(d.st.Environment)
 	} else {
-		d.lis, err = d.listen(ctx, d.st.Environment)
+		d.lis, err = d.relisten(ctx, d.st.Environment)
 	}
 	if err != nil {
 		return nil, err
+	}
+	if d.grip != nil {
+		d.grip.use(d.st.Environment.Listen, d.lis)
 	}
 	if err := d.openDatabase(ctx, d.st.Environment); err != nil {
 		return nil, err
@@ -313,6 +325,9 @@ func (d *Daemon) Run(ctx context.Context, beside ...func(context.Context) error)
 			}
 		})
 	}
+	if d.grip != nil {
+		own(&d.wg, ctx, d.grip.run)
+	}
 	own(&d.wg, ctx, d.sup.Run)
 	// Who connects before it is known whom to ask would be turned away.
 	select {
@@ -416,6 +431,9 @@ func (d *Daemon) reconnect() {
 func (d *Daemon) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
+	if d.grip != nil {
+		d.grip.leave(d.downed)
+	}
 	if !d.handed {
 		d.closeFront(ctx)
 	}
@@ -466,7 +484,10 @@ func (d *Daemon) Down(ctx context.Context) error {
 	err := d.save()
 	d.mu.Unlock()
 	err = errors.Join(err, d.entrance().Swap(balancer.Set{}), d.sup.StopAll(ctx), d.dropBackups(ctx), d.database().Stop(ctx), os.RemoveAll(d.paths.dir("secrets")))
-	d.downOnce.Do(func() { close(d.downAsked) })
+	d.downOnce.Do(func() {
+		d.downed = true
+		close(d.downAsked)
+	})
 	return err
 }
 

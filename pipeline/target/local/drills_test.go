@@ -1,12 +1,15 @@
 package local
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/target"
 )
 
 // measured is what a drill found in the place, with the release serving and the
@@ -45,7 +48,9 @@ func serving(t *testing.T, declare func(*environments.Environment), names ...str
 	if testing.Short() {
 		t.Skip("SKIPPED under -short: some seconds with a real app and a real PostgreSQL")
 	}
-	p := newPlace(t, names...)
+	p := newPlaceWith(t, func(o *Options) {
+		o.Operations = func(context.Context, []target.Operation, int) error { return errors.New("nothing is recorded here") }
+	}, names...)
 	if declare != nil {
 		declare(p.opt.Declared)
 	}
@@ -77,6 +82,11 @@ func TestScalesASleepingAppUpAndDown(t *testing.T) {
 	if len(got.Changes) < 2 || got.Saved <= 0 {
 		t.Errorf("%g instance-hours saved, changes %+v", got.Saved, got.Changes)
 	}
+	p.did.mu.Lock()
+	if did := p.did.waiting; len(did) < 2 || did[0].Kind != target.Scaling || did[0].From != "2" || did[0].To != "4" && did[0].To != "3" || did[0].Why == "" {
+		t.Errorf("to be recorded are %+v", did)
+	}
+	p.did.mu.Unlock()
 	// What was saved outlives the daemon.
 	p.leave()
 	p.open()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 )
 
@@ -22,4 +23,11 @@ func LeftOver(p Paths) bool {
 	}
 	// What can't be read may hide some.
 	return err != nil || json.Unmarshal(b, &known) != nil || len(known.Instances) > 0
+}
+
+// EndHolder ends what keeps the socket of an environment without a daemon open
+// for the next one, and says whether there was anything.
+func EndHolder(p Paths) bool {
+	k := &grip{folder: p.dir(), log: slog.New(slog.DiscardHandler)}
+	return k.clear()
 }

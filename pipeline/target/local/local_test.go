@@ -197,6 +197,20 @@ func (p *place) open() {
 	p.roots.AppendCertsFromPEM(pem)
 }
 
+// held waits until a holder has the socket.
+func (p *place) held() {
+	p.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); len(holders(p.paths.dir())) != 1; {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("holders are %v, want one", holders(p.paths.dir()))
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+	if _, err := p.grip.ensure(); err != nil { // waits until it has been given the socket
+		p.t.Fatal(err)
+	}
+}
+
 func (p *place) down() {
 	if err := p.Daemon.Down(context.Background()); err != nil {
 		p.t.Errorf("down: %v", err)
@@ -284,7 +298,7 @@ func TestTarget(t *testing.T) {
 		t.Skip("SKIPPED under -short: half a minute with a real app and a real PostgreSQL. Without it nothing here shows that the target keeps its contract")
 	}
 	t.Parallel()
-	p := newPlace(t, "one", "two", "never")
+	p := newPlaceWith(t, func(o *Options) { o.Hold = true }, "one", "two", "never")
 	run := func(name string, f func(*testing.T, context.Context)) {
 		t.Run(name, func(t *testing.T) {
 			p.t = t
@@ -389,12 +403,19 @@ func TestTarget(t *testing.T) {
 		if _, err := Open(ctx, p.opt); !errors.Is(err, ErrRunning) {
 			t.Fatalf("two daemons at once: %v", err)
 		}
+		p.held()
 		p.leave()
+		// Nobody listens, and nobody is refused: who comes now waits.
+		early, err := net.Dial("tcp", p.opt.Declared.Listen)
+		p.must(err)
+		defer early.Close()
 		p.open()
 		// No request is turned away before the instances are known.
 		if got := p.answers(1); got["one"] != 1 {
 			t.Errorf("the first answer: %v", got)
 		}
+		p.must(early.SetDeadline(time.Now().Add(5 * time.Second)))
+		p.must(tls.Client(early, &tls.Config{RootCAs: p.roots, ServerName: "localhost"}).HandshakeContext(ctx))
 		p.serves("one")
 		if now := p.pids("stable"); !slices.Equal(now, before) {
 			t.Errorf("processes %v became %v", before, now)
@@ -481,6 +502,8 @@ func TestTarget(t *testing.T) {
 			all = append(all, in.PID)
 		}
 		all = append(all, p.database().PID())
+		p.held()
+		all = append(all, holders(p.paths.dir())...)
 		p.down()
 		for _, pid := range all {
 			if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) && !zombie(pid) {

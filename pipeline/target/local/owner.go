@@ -46,6 +46,30 @@ func (d *Daemon) listen(ctx context.Context, e *environments.Environment) (net.L
 	return l, nil
 }
 
+// relisten is the listener that a holder has kept, or one that is opened anew.
+func (d *Daemon) relisten(ctx context.Context, e *environments.Environment) (net.Listener, error) {
+	if d.grip == nil {
+		return d.listen(ctx, e)
+	}
+	if l := d.grip.claim(e.Listen); l != nil {
+		err := ensureRuntimeDir()
+		if err == nil {
+			err = d.own(e)
+		}
+		if err != nil {
+			l.Close()
+			return nil, err
+		}
+		return l, nil
+	}
+	l, err := d.listen(ctx, e)
+	if err != nil && d.grip.clear() {
+		// It had the address, and did not say so.
+		return d.listen(ctx, e)
+	}
+	return l, err
+}
+
 // own leaves word of whose the address is.
 func (d *Daemon) own(e *environments.Environment) error {
 	b, err := json.Marshal(owner{d.opt.Ledger, e.Name, d.paths.State, os.Getpid()})
@@ -59,9 +83,14 @@ func (d *Daemon) own(e *environments.Environment) error {
 func taken(e *environments.Environment, ledger string) error {
 	var o owner
 	b, err := os.ReadFile(ownerFile(e.Listen))
-	if err == nil && json.Unmarshal(b, &o) == nil && o.Ledger != ledger && syscall.Kill(o.PID, 0) == nil {
+	if err == nil && json.Unmarshal(b, &o) == nil && o.Ledger != ledger && o.lives() {
 		return fmt.Errorf("%w: %s serves %s of ledger %s in the state directory %s (process %d); use that with GATE_STATE=%s, or declare another address in %s",
 			ErrForeign, e.Listen, o.Environment, o.Ledger, o.State, o.PID, o.State, e.File)
 	}
 	return fmt.Errorf("%w: another program listens on %s of environment %s; stop it, or declare another address in %s", ErrAddress, e.Listen, e.Name, e.File)
+}
+
+// lives says whether the daemon runs, or a holder waits for the next one.
+func (o owner) lives() bool {
+	return syscall.Kill(o.PID, 0) == nil || len(holders(Paths{State: o.State, Environment: o.Environment}.dir())) > 0
 }

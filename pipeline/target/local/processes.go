@@ -26,6 +26,9 @@ func (c *Client) Processes(ctx context.Context) ([]checks.Process, error) {
 		return nil, err
 	}
 	roots := []checks.Process{{PID: r.PID, Role: "daemon", Name: "daemon"}}
+	for _, pid := range holders(c.paths.dir()) {
+		roots = append(roots, checks.Process{PID: pid, Role: "holder", Name: "holder of the socket"})
+	}
 	for _, in := range r.Instances {
 		if in.PID > 0 {
 			roots = append(roots, checks.Process{PID: in.PID, Role: "instance", Name: "instance " + in.ID})

@@ -143,6 +143,9 @@ func (d *Daemon) move(ctx context.Context, rev target.Revision) error {
 	d.front, d.lis = front, l
 	d.swap()
 	d.mu.Unlock()
+	if d.grip != nil {
+		d.grip.use(next.Listen, l)
+	}
 	d.serve(front)
 	d.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)

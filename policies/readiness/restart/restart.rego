@@ -17,7 +17,7 @@ criterion := lib.conclude({
 	"meta": rego.metadata.rule(),
 	"weighed": [evidence],
 	"judged": [judge(r.payload) | some r in evidence.admitted],
-	"want": sprintf("instance, daemon and database killed and back within %v s, no more lost than was in flight, at most %d writes missing and %d doubled", [limits.max_seconds, limits.max_missing, limits.max_doubled]),
+	"want": sprintf("instance, daemon and database killed and back within %v s, no more lost than was in flight, at most %d refused, at most %d writes missing and %d doubled", [limits.max_seconds, limits.max_refused, limits.max_missing, limits.max_doubled]),
 	"next": {"inconclusive": lib.measure("restart"), "error": lib.measure("restart")},
 })
 
@@ -114,6 +114,7 @@ demands(f) := [
 	lib.row(f.recover_seconds <= limits.max_seconds, "fail", sprintf("%s took %s s to recover, at most %v s", [f.part, lib.figure(f.recover_seconds, limits.max_seconds), limits.max_seconds])),
 	lib.row(f.recover_seconds > 0, "inconclusive", sprintf("%s: no time is stated", [f.part])),
 	lib.row(f.lost <= f.in_flight, "fail", sprintf("%s: %d requests were lost, and %d were in flight%s", [f.part, f.lost, f.in_flight, causes(f)])),
+	lib.row(f.refused <= limits.max_refused, "fail", sprintf("%s: %d requests found nobody who listened, at most %d may%s", [f.part, f.refused, limits.max_refused, causes(f)])),
 	lib.row(f.instances_after >= f.instances_before, "fail", sprintf("%s: %d of %d instances serve afterwards", [f.part, f.instances_after, f.instances_before])),
 	lib.row(f.restarts <= limits.max_restarts, "fail", sprintf("%s: instances were restarted %d times, at most %d", [f.part, f.restarts, limits.max_restarts])),
 	lib.row(is_noticed(f), "inconclusive", "no instance was restarted, though one was killed"),

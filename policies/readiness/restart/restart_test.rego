@@ -40,7 +40,7 @@ test_ten_seconds_are_the_limit if {
 test_no_recovery_fails_with_its_causes if {
 	c := with_payload([["faults/2/recovered", false]])
 	c.verdict == "fail"
-	contains(c.why, "database did not recover within 2.5 s (connection closed: 2, connection refused: 2)")
+	contains(c.why, "database did not recover within 2.5 s (connection closed: 2, slow: 2)")
 	fixtures.judged(fixtures.spoiled("restart", "restart", [{"op": "remove", "path": "/payload/faults/2/failures"}, {"op": "add", "path": "/payload/faults/2/recovered", "value": false}]), "restart").verdict == "fail"
 }
 
@@ -49,6 +49,13 @@ test_no_more_is_lost_than_was_in_flight if {
 	c := with_payload([["faults/0/lost", 4], ["faults/0/failed", 6]])
 	c.verdict == "fail"
 	contains(c.why, "instance: 4 requests were lost, and 3 were in flight")
+}
+
+test_nobody_is_refused if {
+	c := with_payload([["faults/1/refused", 1], ["faults/1/slow", 1]])
+	c.verdict == "fail"
+	contains(c.why, "daemon: 1 requests found nobody who listened, at most 0 may (connection closed: 2, slow: 2)")
+	limited("max_refused", 1, [["faults/1/refused", 1], ["faults/1/slow", 1]]).verdict == "pass"
 }
 
 test_failures_must_add_up if {

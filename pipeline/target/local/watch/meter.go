@@ -1,9 +1,11 @@
 package watch
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +24,7 @@ const stepTolerance = 2 * time.Second
 type Meter struct {
 	file   string // open hours; empty: nothing is kept
 	prober string
+	of     string // address that is looked at; empty: the environment's own
 
 	mu      sync.Mutex
 	anchor  time.Time     // wall clock at mono 0
@@ -40,6 +43,7 @@ type Minute struct {
 
 // kept is what the file holds.
 type kept struct {
+	Address string              `json:"address,omitempty"`
 	Hours   []checks.UptimeHour `json:"hours"`
 	Minutes []Minute            `json:"minutes"`
 }
@@ -74,6 +78,33 @@ func OpenMeter(file, prober string) (*Meter, error) {
 		m.minutes[one.Minute] = &one
 	}
 	return m, nil
+}
+
+// OpenOutside is OpenMeter of a prober that looks at an address from outside. The
+// books of another address are refused.
+func OpenOutside(file, address string) (*Meter, error) {
+	b, err := os.ReadFile(file)
+	var k kept
+	if err == nil && json.Unmarshal(b, &k) == nil && k.Address != address {
+		return nil, fmt.Errorf("%s holds the hours of %q", file, k.Address)
+	}
+	m, err := OpenMeter(file, checks.ProberOutside)
+	m.of = address
+	return m, err
+}
+
+// ReadOutside is what the file of such a prober holds: an address and its hours.
+func ReadOutside(b []byte) (address string, hours []checks.UptimeHour, err error) {
+	var k kept
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&k); err != nil {
+		return "", nil, fmt.Errorf("hours of uptime: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return "", nil, errors.New("hours of uptime: more than one record")
+	}
+	return k.Address, k.Hours, nil
 }
 
 // Slot is one second that is to be looked at.
@@ -214,7 +245,7 @@ func (m *Meter) Save() error {
 		return nil
 	}
 	m.mu.Lock()
-	k := kept{Hours: m.list()}
+	k := kept{Address: m.of, Hours: m.list()}
 	for _, one := range m.minutes {
 		k.Minutes = append(k.Minutes, *one)
 	}
