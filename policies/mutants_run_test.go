@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -90,12 +91,13 @@ func libs(x any, roots map[string]bool) {
 
 // trial is one question whose answer may tell a mutant from the original.
 type trial struct {
-	name  string
-	ask   rego.PreparedEvalQuery
-	input ast.Value // nil for a Rego test
-	names string    // what the reason must hold; empty: anything
-	took  time.Duration
-	told  int // mutants from the original
+	name   string
+	ask    rego.PreparedEvalQuery
+	input  ast.Value // nil for a Rego test
+	passes bool      // the input must pass, any other must not
+	names  string    // what the reason must hold; empty: anything
+	took   time.Duration
+	told   int // mutants from the original
 }
 
 // tells says whether the answer differs from what the original gives.
@@ -107,9 +109,12 @@ func (q trial) tells(ctx context.Context, e *evaluation) bool {
 	}
 	rs, err := q.ask.Eval(ctx, rego.EvalParsedInput(q.input))
 	if err != nil || len(rs) != 1 {
-		return q.names != "" // no verdict, so none that promotes
+		return q.passes || q.names != "" // no verdict, so none that promotes
 	}
 	c, _ := rs[0].Bindings["x"].(map[string]any)
+	if q.passes {
+		return c["verdict"] != string(Pass)
+	}
 	verdict, _ := c["verdict"].(string)
 	why, _ := c["why"].(string)
 	return Verdict(verdict).Promotes() || !strings.Contains(why, q.names)
@@ -117,7 +122,8 @@ func (q trial) tells(ctx context.Context, e *evaluation) bool {
 
 // TestMutants switches on one mutant of a policy after the other. The Rego
 // tests of its criterion (for lib and the decision: all) must tell it from the
-// original, or else the hostile evidence of TestNoMutationPasses.
+// original, or that what passes still does, or else the hostile evidence of
+// TestNoMutationPasses.
 func TestMutants(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes its time")
@@ -126,86 +132,44 @@ func TestMutants(t *testing.T) {
 	// Each evaluation leaves much behind that is small and gone at once.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	all := modules(t)
-	m := &maker{}
-	perFile := map[string][2]int{}
 	shared := wordRulesOfLib(all)
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if strings.HasSuffix(name, "_test.rego") || path.Dir(name) == "fixtures" {
-			continue
-		}
-		words := wordRules(all[name], judgingRoots(name, all))
-		if path.Dir(name) == "lib" {
-			words = shared
-		}
-		from := len(m.mutants)
-		m.module(name, all[name], words)
-		perFile[name] = [2]int{from, len(m.mutants)}
-	}
-	decls, impls := planted()
-	compiler := ast.NewCompiler().WithCapabilities(capabilities()).WithBuiltins(decls)
-	compiler.Compile(all)
-	if compiler.Failed() {
-		t.Fatal(compiler.Errors)
-	}
-	store := inmem.NewFromObject(testData(t, nil))
-	prepare := func(query string) rego.PreparedEvalQuery {
-		q, err := rego.New(append(slices.Clone(impls), rego.Query(query), rego.Compiler(compiler), rego.Store(store))...).PrepareForEval(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return q
-	}
-	trials := map[string][]trial{} // by folder
+	sizes := map[string]int{}
 	for name, mod := range all {
-		if !strings.HasSuffix(name, "_test.rego") {
-			continue
-		}
-		for _, r := range mod.Rules {
-			if test := ruleName(r); strings.HasPrefix(test, "test_") {
-				trials[path.Dir(name)] = append(trials[path.Dir(name)], trial{name: test, ask: prepare("x = " + mod.Package.Path.String() + "." + test)})
-			}
+		if judges(name) {
+			sizes[path.Dir(name)] += len(mod.Rules)
 		}
 	}
-	own := map[string][]mutant{} // by folder
-	for _, name := range slices.Sorted(maps.Keys(perFile)) {
-		own[path.Dir(name)] = append(own[path.Dir(name)], m.mutants[perFile[name][0]:perFile[name][1]]...)
-	}
-	// The most work first, so that at the end nobody waits for it.
-	folders := slices.SortedFunc(maps.Keys(own), func(a, b string) int { return cmp.Compare(len(own[b]), len(own[a])) })
 	work := make(chan string)
 	var group sync.WaitGroup
 	var mu sync.Mutex
-	noticed, excused := 0, map[string]bool{}
-	kinds := map[string]int{}
-	for _, mut := range m.mutants {
-		kinds[mut.file+mut.what]++
-	}
-	for range 2 {
+	made, noticed, excused := 0, 0, map[string]bool{}
+	for range runtime.NumCPU() {
 		group.Go(func() {
 			for folder := range work {
-				mine := slices.Clone(trials[folder])
-				if folder == "lib" {
-					mine = append(mine, trials["readiness"]...)
-				}
-				touching := touched(t, mine)
+				p := plant(t, all, shared, folder)
+				touching := touched(t, p.trials)
 				// Made for criteria that look at a shape.
 				hostile := sync.OnceValue(func() map[int][]*trial {
 					if path.Dir(folder) != "readiness" {
 						return nil
 					}
-					return touched(t, hostileTrials(t, path.Base(folder), prepare))
+					return touched(t, p.hostile(t))
 				})
-				mutants := slices.Clone(own[folder])
+				kinds := map[string]int{}
+				for _, mut := range p.mutants {
+					kinds[mut.file+mut.what]++
+				}
 				// What few tests come by teaches which one looks at a line.
-				slices.SortStableFunc(mutants, func(a, b mutant) int { return cmp.Compare(len(touching[a.id]), len(touching[b.id])) })
+				slices.SortStableFunc(p.mutants, func(a, b mutant) int { return cmp.Compare(len(touching[a.id]), len(touching[b.id])) })
 				known := memory{}
-				for _, mut := range mutants {
+				for _, mut := range p.mutants {
 					why := equivalent(mut)
 					// One of its kind that is excused is not tried: all would run, in vain.
 					ok := (why == "" || kinds[mut.file+mut.what] > 1) &&
 						(mut.shape && known.notice(t, likely(hostile()[mut.id], mut), mut) ||
 							known.notice(t, touching[mut.id], mut) || mut.shape && known.notice(t, hostile()[mut.id], mut))
 					mu.Lock()
+					made++
 					switch {
 					case ok:
 						noticed++
@@ -221,7 +185,8 @@ func TestMutants(t *testing.T) {
 		})
 	}
 	only := os.Getenv("GATE_MUTANTS") // one folder, for who works on it: readiness/load
-	for _, folder := range folders {
+	// The most work first, so that at the end nobody waits for it.
+	for _, folder := range slices.SortedFunc(maps.Keys(sizes), func(a, b string) int { return cmp.Compare(sizes[b], sizes[a]) }) {
 		if only == "" || only == folder {
 			work <- folder
 		}
@@ -242,7 +207,89 @@ func TestMutants(t *testing.T) {
 	if noticed < 400 {
 		t.Errorf("only %d mutants were noticed: are they made at all?", noticed)
 	}
-	t.Logf("%d of %d mutants noticed", noticed, len(m.mutants))
+	t.Logf("%d of %d mutants noticed", noticed, made)
+}
+
+// judges says whether the file is one that decides, not one that tests.
+func judges(name string) bool {
+	return !strings.HasSuffix(name, "_test.rego") && path.Dir(name) != "fixtures"
+}
+
+// planting are the policies with the mutants of one folder in them. All other
+// code is as it is, and as quick.
+type planting struct {
+	folder  string
+	mutants []mutant
+	trials  []trial // the Rego tests, and that what passes does pass
+	prepare func(query string) rego.PreparedEvalQuery
+}
+
+func plant(t *testing.T, all map[string]*ast.Module, shared map[string]bool, folder string) *planting {
+	p, m := &planting{folder: folder}, &maker{}
+	tests := []string{folder}
+	if folder == "lib" {
+		tests = append(tests, "readiness")
+	}
+	some := map[string]*ast.Module{}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		mod, dir := all[name], path.Dir(name)
+		switch {
+		case judges(name) && dir == folder:
+			words := shared
+			if dir != "lib" {
+				words = wordRules(mod, judgingRoots(name, all))
+			}
+			mod = mod.Copy()
+			m.module(name, mod, words)
+		case !judges(name) && dir != "fixtures" && !slices.Contains(tests, dir):
+			continue
+		}
+		some[name] = mod
+	}
+	p.mutants = m.mutants
+	decls, impls := planted()
+	compiler := ast.NewCompiler().WithCapabilities(capabilities()).WithBuiltins(decls)
+	compiler.Compile(some)
+	if compiler.Failed() {
+		t.Error(folder, compiler.Errors)
+		return p
+	}
+	store := inmem.NewFromObject(testData(t, nil))
+	p.prepare = func(query string) rego.PreparedEvalQuery {
+		q, err := rego.New(append(slices.Clone(impls), rego.Query(query), rego.Compiler(compiler), rego.Store(store))...).PrepareForEval(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		return q
+	}
+	for name, mod := range some {
+		if !slices.Contains(tests, path.Dir(name)) || judges(name) {
+			continue
+		}
+		for _, r := range mod.Rules {
+			if test := ruleName(r); strings.HasPrefix(test, "test_") {
+				p.trials = append(p.trials, trial{name: test, ask: p.prepare("x = " + mod.Package.Path.String() + "." + test)})
+			}
+		}
+	}
+	if id := path.Base(folder); path.Dir(folder) == "readiness" && stageOf(id) != "" {
+		v, verdict := p.passing(t)
+		passing, err := ast.InterfaceToValue(v)
+		if err != nil {
+			t.Error(err)
+			return p
+		}
+		if verdict != Pass {
+			return p // a criterion that no evidence is about
+		}
+		p.trials = append(p.trials, trial{name: "what passes", ask: p.judged(), input: passing, passes: true})
+	}
+	return p
+}
+
+// judged asks for the folder's criterion.
+func (p *planting) judged() rego.PreparedEvalQuery {
+	return p.prepare(fmt.Sprintf("x = data.gate.readiness.judged(%q)", path.Base(p.folder)))
 }
 
 // equivalent is why nothing can tell the mutant from the original; empty: it
@@ -309,8 +356,13 @@ func touched(t *testing.T, trials []trial) map[int][]*trial {
 		e, began := &evaluation{touched: map[int]bool{}}, time.Now()
 		tells := trials[i].tells(t.Context(), e)
 		trials[i].took = time.Since(began)
+		if tells && trials[i].names != "" {
+			// Not all of it is named.
+			trials[i].names = ""
+			tells = trials[i].tells(t.Context(), e)
+		}
 		if tells {
-			if trials[i].input == nil {
+			if trials[i].input == nil || trials[i].passes {
 				t.Errorf("%s does not hold of the original", trials[i].name)
 			}
 			continue // hostile, but rightly passes
@@ -334,25 +386,36 @@ func wordRulesOfLib(all map[string]*ast.Module) map[string]bool {
 	return wordRules(whole, judgingRoots("lib/x.rego", all))
 }
 
-// hostileTrials are an input that passes with one field of the criterion's
-// evidence broken, as far as the original does not promote it.
-func hostileTrials(t *testing.T, id string, prepare func(string) rego.PreparedEvalQuery) []trial {
-	stage := stageOf(id)
-	if stage == "" {
-		return nil
-	}
-	q := prepare(fmt.Sprintf("x = data.gate.readiness.judged(%q)", id))
-	in := ready(t, stage)
+// passing is an input that passes, with no evidence but what the folder's
+// criterion is judged by.
+func (p *planting) passing(t *testing.T) (in any, verdict Verdict) {
+	id := path.Base(p.folder)
+	all := ready(t, stageOf(id))
 	behind := map[string]bool{}
-	for _, c := range evaluate(t, embedded(t), in).Criteria {
+	for _, c := range evaluate(t, embedded(t), all).Criteria {
 		if c.ID == id {
+			verdict = c.Verdict
 			for _, d := range c.Evidence {
 				behind[d] = true
 			}
 		}
 	}
-	in.Evidence = slices.DeleteFunc(in.Evidence, func(r Record) bool { return !behind[r.Digests[0]] })
-	text := encode(t, Relevant(in))
+	all.Evidence = slices.DeleteFunc(all.Evidence, func(r Record) bool { return !behind[r.Digests[0]] })
+	in, err := decode(encode(t, Relevant(all)))
+	if err != nil {
+		t.Error(err)
+	}
+	return in, verdict
+}
+
+// hostile are trials in which one field of what passes is broken, as far as the
+// original does not promote it.
+func (p *planting) hostile(t *testing.T) []trial {
+	if stageOf(path.Base(p.folder)) == "" {
+		return nil
+	}
+	passing, _ := p.passing(t)
+	q, text := p.judged(), encode(t, passing)
 	fresh := func() any {
 		v, err := decode(text)
 		if err != nil {
@@ -374,10 +437,6 @@ func hostileTrials(t *testing.T, id string, prepare func(string) rego.PreparedEv
 			if value == nil {
 				// What is missing is named, so that it can be mended.
 				one.names = p[len(p)-1] + " is missing"
-				if named := one; !named.tells(t.Context(), &evaluation{}) {
-					trials = append(trials, named)
-				}
-				one.names = ""
 			}
 			trials = append(trials, one)
 		}
