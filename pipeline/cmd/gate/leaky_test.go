@@ -7,9 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/target/local/certs"
 	"github.com/smartcloudops/gate/policies"
 )
 
@@ -28,6 +30,7 @@ func init() { println("starting with", os.Getenv("API_KEY")) }
 
 // TestALeakyReleaseIsNotReady: a service that logs its secret and that listens
 // beyond loopback fails for both, and nothing that gate writes holds the secret.
+// So does an environment whose certificate is for another name.
 func TestALeakyReleaseIsNotReady(t *testing.T) {
 	drill(t)
 	w := emptyWorld(t)
@@ -69,5 +72,26 @@ func TestALeakyReleaseIsNotReady(t *testing.T) {
 	}
 	if text := w.ledgerText(t); strings.Contains(text, value) {
 		t.Error("the ledger holds the secret")
+	}
+
+	// The same release under a certificate that is somebody else's.
+	certificate := filepath.Join(w.root, "certificate")
+	if err := os.Mkdir(certificate, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := certs.Ensure(certificate, []string{"other.example"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	pair := filepath.Join(certificate, "server.pem")
+	w.replace("environments/staging.yaml", "trust: private", "trust: public\n  cert: "+pair+"\n  key: "+pair)
+	w.commit("another certificate")
+	w.want(promotion.CodePass, "deploy", "staging")
+	r := w.want(promotion.CodeFail, "verify", "staging", "--check", "tls", "--output", "json")
+	var verified outcome
+	if err := json.Unmarshal([]byte(r.out), &verified); err != nil {
+		t.Fatal(err)
+	}
+	if c := verified.criterion("tls"); c.Verdict != policies.Fail || !strings.Contains(c.Why, "the certificate is not for this name") {
+		t.Errorf("tls: %+v", c)
 	}
 }

@@ -85,7 +85,7 @@ func (k *Keeper) stream(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	defer k.streams(false)
-	silent := time.Now()
+	moved, last := time.Now(), ""
 	for {
 		select {
 		case err := <-ended:
@@ -99,40 +99,35 @@ func (k *Keeper) stream(ctx context.Context) error {
 			}
 		case <-tick.C:
 		}
-		var active bool
-		var status string
-		err := conn.QueryRow(ctx, "SELECT active, coalesce(wal_status, '') FROM pg_replication_slots WHERE slot_name = $1", slot).Scan(&active, &status)
+		var active, all bool
+		var status, got string
+		err := conn.QueryRow(ctx, `SELECT s.active, coalesce(s.wal_status, ''), coalesce(r.flush_lsn::text, ''), coalesce(r.flush_lsn >= pg_current_wal_flush_lsn(), false)
+			FROM pg_replication_slots s LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid WHERE s.slot_name = $1`, slot).Scan(&active, &status, &got, &all)
 		switch {
 		case err != nil:
 			// pg_receivewal ends as well when the server is gone; a slot that
 			// somebody has dropped shows when it is begun again.
 			_ = conn.Close(ctx)
-			return errors.Join(err, finish(cmd, ended))
+			return errors.Join(err, kill(cmd, ended))
 		case status == "lost":
-			// It may be why: one that hangs listens to nothing else.
-			_ = cmd.Process.Kill()
-			<-ended
+			_ = kill(cmd, ended)
 			return errGone
+		case active && (got != last || all):
+			moved, last = time.Now(), got
+		case time.Since(moved) > k.opt.patience:
+			// It hangs, and so do those that wait for it to read: the server can't
+			// even take the slot away.
+			return errors.Join(errors.New("pg_receivewal runs, and takes nothing in"), kill(cmd, ended))
 		}
 		k.streams(active)
-		if active {
-			silent = time.Now()
-		} else if time.Since(silent) > patience {
-			return errors.Join(errors.New("pg_receivewal runs, and receives nothing"), finish(cmd, ended))
-		}
 	}
 }
 
-// finish ends pg_receivewal, which may hang.
-func finish(cmd *exec.Cmd, ended <-chan error) error {
-	_ = cmd.Process.Signal(syscall.SIGINT)
-	select {
-	case err := <-ended:
-		return err
-	case <-time.After(patience):
-		_ = cmd.Process.Kill()
-		return <-ended
-	}
+// kill ends pg_receivewal, also one that listens to nothing else. What it has
+// written it has synced; what it was about to comes again.
+func kill(cmd *exec.Cmd, ended <-chan error) error {
+	_ = cmd.Process.Kill()
+	return <-ended
 }
 
 func (k *Keeper) streams(yes bool) {

@@ -34,6 +34,8 @@ type Options struct {
 	Remote  *Remote
 	Log     *slog.Logger
 	Now     func() time.Time
+
+	patience time.Duration // 0: patience; for tests
 }
 
 // Keeper keeps the backups of one cluster.
@@ -63,7 +65,8 @@ type Keeper struct {
 }
 
 // patience is how long the archive may be without a connection before it is a
-// problem: the server may restart.
+// problem, as the server may restart, and without progress before it is begun
+// again.
 const patience = 15 * time.Second
 
 // lostLeast is how long a gap is a problem, even where a base backup takes a
@@ -94,6 +97,9 @@ func Open(ctx context.Context, o Options) (*Keeper, error) {
 		if err := o.DB.Enterable(dir); err != nil {
 			return nil, fmt.Errorf("folder for backups: %w", err)
 		}
+	}
+	if o.patience == 0 {
+		o.patience = patience
 	}
 	k := &Keeper{opt: o, db: o.DB, arrival: arrival, copies: map[*Copy]bool{}, since: o.Now()}
 	return k, k.sweep(ctx)

@@ -127,6 +127,21 @@ func TestCopiesInAnObjectStore(t *testing.T) {
 		})
 	})
 
+	t.Run("what is too old goes", func(t *testing.T) {
+		if err := w.k.Base(t.Context()); err != nil { // the third, of the two that are kept
+			t.Fatal(err)
+		}
+		w.until("nothing is left of the first", func() bool {
+			now := objects(t, backend)
+			for name := range all {
+				if _, there := now[name]; there {
+					return false
+				}
+			}
+			return len(now) >= 5 // two base backups, each of two objects, and a segment
+		})
+	})
+
 	// From here on nobody puts back what is missing: the server is gone.
 	w.end()
 	if err := w.db.Stop(t.Context()); err != nil {
