@@ -17,7 +17,7 @@ func TestOffspringOfAnotherUser(t *testing.T) {
 		t.Skip("needs root, who has rights to lose")
 	}
 	if os.Getenv(within) == "" {
-		cmd := exec.Command("setpriv", "--bounding-set=-sys_ptrace", os.Args[0], "-test.run=^TestOffspringOfAnotherUser$")
+		cmd := exec.Command("setpriv", "--bounding-set=-all,+chown,+dac_override,+fowner,+kill,+setgid,+setuid", os.Args[0], "-test.run=^TestOffspringOfAnotherUser$")
 		cmd.Env = append(os.Environ(), within+"=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
