@@ -18,7 +18,7 @@ func TestLookAsTheUser(t *testing.T) {
 		t.Skip("needs root, who has rights to lose")
 	}
 	if os.Getenv(within) == "" {
-		cmd := exec.Command("setpriv", "--bounding-set=-sys_ptrace", os.Args[0], "-test.run=^TestLookAsTheUser$")
+		cmd := exec.Command("setpriv", "--bounding-set=-all,+chown,+dac_override,+fowner,+kill,+setgid,+setuid", os.Args[0], "-test.run=^TestLookAsTheUser$")
 		cmd.Env = append(os.Environ(), within+"=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
