@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -338,24 +336,6 @@ func (d *drills) records(typ string, each func(json.RawMessage) error) {
 			}
 		}
 	}
-}
-
-// session is what a command of gate works with, in this process. The caller
-// must close it.
-func (d *drills) session() *session {
-	d.t.Helper()
-	g := &Globals{Dir: d.clone, Output: "text", Streams: Streams{Out: io.Discard, Err: io.Discard, Environ: d.env, Getenv: func(name string) string {
-		i := slices.IndexFunc(d.env, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
-		if i < 0 {
-			return ""
-		}
-		return strings.TrimPrefix(d.env[i], name+"=")
-	}}}
-	s, err := g.open(d.t.Context())
-	if err != nil {
-		d.t.Fatal(errors.Join(err, errors.New("open the world's ledger")))
-	}
-	return s
 }
 
 // history is what gate history says of promotions, newest first.

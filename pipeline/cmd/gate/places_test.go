@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/smartcloudops/gate/pipeline/target"
 )
 
 // foreignWorld is a world of the small app in testdata/foreign, committed.
@@ -242,6 +244,31 @@ func TestNothingYet(t *testing.T) {
 		}
 		if d := parsed[map[string]any](t, w.want(0, "down", "staging", "-o", "json")); d["ran"] != false {
 			t.Errorf("got %v", d)
+		}
+	})
+	t.Run("what a daemon did by itself", func(t *testing.T) {
+		s := w.session()
+		at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+		err := s.operations("staging")(t.Context(), []target.Operation{
+			{Kind: target.Scaling, What: "instances", From: "2", To: "3", Why: "busy", At: at},
+			{Kind: target.Rotation, What: "API_KEY", Why: "another value", At: at.Add(time.Minute)},
+		}, 0)
+		s.close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []pastOperation{
+			{"staging", target.Operation{Kind: "rotation", What: "API_KEY", Why: "another value", At: at.Add(time.Minute)}},
+			{"staging", target.Operation{Kind: "scaling", What: "instances", From: "2", To: "3", Why: "busy", At: at}},
+		}
+		if diff := cmp.Diff(want, parsed[[]pastOperation](t, w.want(0, "history", "staging", "-o", "json"))); diff != "" {
+			t.Error(diff)
+		}
+		if r := w.want(0, "history", "staging", "-n", "1"); !strings.Contains(r.out, "by itself\n") || !strings.Contains(r.out, "rotation  API_KEY") || strings.Contains(r.out, "instances") {
+			t.Errorf("%s", r)
+		}
+		if r := w.want(0, "history", "production"); strings.Contains(r.out, "by itself") {
+			t.Errorf("%s", r)
 		}
 	})
 }

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -330,6 +332,24 @@ func (w *world) replace(file string, pairs ...string) {
 		text = strings.Replace(text, pairs[i], pairs[i+1], 1)
 	}
 	w.write(file, text)
+}
+
+// session is what a command of gate works with, in this process. The caller
+// must close it.
+func (w *world) session() *session {
+	w.t.Helper()
+	g := &Globals{Dir: w.clone, Output: "text", Streams: Streams{Out: io.Discard, Err: io.Discard, Environ: w.env, Getenv: func(name string) string {
+		i := slices.IndexFunc(w.env, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
+		if i < 0 {
+			return ""
+		}
+		return strings.TrimPrefix(w.env[i], name+"=")
+	}}}
+	s, err := g.open(w.t.Context())
+	if err != nil {
+		w.t.Fatal(errors.Join(err, errors.New("open the world's ledger")))
+	}
+	return s
 }
 
 // usePorts moves the declared environments to free ports.

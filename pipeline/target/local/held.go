@@ -16,6 +16,7 @@ import (
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/target/local/secrets"
 	"github.com/smartcloudops/gate/pipeline/target/local/supervisor"
 )
 
@@ -33,24 +34,28 @@ func (d *Daemon) heldSecrets(ctx context.Context) (checks.HeldSecrets, error) {
 		return checks.HeldSecrets{}, err
 	}
 	out := checks.HeldSecrets{States: []checks.SecretState{}, Marks: []string{supervisor.TokenName}}
-	own := unplaced(e, rt)
-	for _, name := range slices.Sorted(maps.Keys(e.Secrets)) {
-		ref := e.Secrets[name]
+	resolve := func(name string, ref environments.Secret) (secrets.Value, bool) {
 		state := checks.SecretState{Name: name, Source: ref.Source(), Resolved: true}
 		v, err := d.vault.Read(ctx, name, ref)
 		if err != nil {
 			state.Resolved, state.Problem = false, err.Error()
 			// What it was until now may still stand somewhere.
-			if v, err = d.vault.Value(ctx, name, ref); err != nil {
-				out.States = append(out.States, state)
-				continue
-			}
+			v, err = d.vault.Value(ctx, name, ref)
 		}
-		if at := v.Changed(); !at.IsZero() {
+		if at := v.Changed(); err == nil && !at.IsZero() {
 			age := max(0, d.opt.Now().Sub(at).Seconds())
 			state.AgeSeconds = &age
 		}
 		out.States = append(out.States, state)
+		return v, err == nil
+	}
+	own := unplaced(e, rt)
+	for _, name := range slices.Sorted(maps.Keys(e.Secrets)) {
+		ref := e.Secrets[name]
+		v, ok := resolve(name, ref)
+		if !ok {
+			continue
+		}
 		known := checks.KnownSecret{Name: name, Value: v.Reveal(), Instances: holding(rt.Serve.Env, "${"+environments.SecretValue+name+"}")}
 		if slices.Contains(own, name) {
 			known.Instances = append(known.Instances, name)
@@ -73,27 +78,28 @@ func (d *Daemon) heldSecrets(ctx context.Context) (checks.HeldSecrets, error) {
 		}
 		out.Known = append(out.Known, known)
 	}
-	out.Known = append(out.Known, d.ownSecrets(ctx, e)...)
+	declared := ownDeclared(e)
+	for _, name := range slices.Sorted(maps.Keys(declared)) {
+		if v, ok := resolve(name, declared[name]); ok {
+			known := checks.KnownSecret{Name: name, Value: v.Reveal()}
+			if ref := declared[name]; ref.Env != "" {
+				known.Daemon = []string{ref.Env}
+			}
+			out.Known = append(out.Known, known)
+		}
+	}
+	out.Known = append(out.Known, d.ownVariables(e)...)
 	slices.SortFunc(out.Known, func(a, b checks.KnownSecret) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }
 
-// ownSecrets are those that the daemon itself needs, for backups and alerts.
-// What can't be read is named where it is used.
-func (d *Daemon) ownSecrets(ctx context.Context, e *environments.Environment) []checks.KnownSecret {
+// ownVariables are the daemon's own secrets, for backups and alerts, that only
+// its environment holds. What is not set is named where it is used.
+func (d *Daemon) ownVariables(e *environments.Environment) []checks.KnownSecret {
 	var out []checks.KnownSecret
 	variable := func(what, name string) {
 		if v := d.opt.Getenv(name); name != "" && v != "" {
 			out = append(out, checks.KnownSecret{Name: what, Value: v, Daemon: []string{name}})
-		}
-	}
-	for what, ref := range ownDeclared(e) {
-		if v, err := d.vault.Value(ctx, what, ref); err == nil {
-			known := checks.KnownSecret{Name: what, Value: v.Reveal()}
-			if ref.Env != "" {
-				known.Daemon = []string{ref.Env}
-			}
-			out = append(out, known)
 		}
 	}
 	if s3 := e.Backup.S3; s3 != nil {

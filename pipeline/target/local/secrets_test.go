@@ -68,7 +68,8 @@ func main() {
 type kept struct {
 	*place
 	file, value string
-	unset       bool // the variable
+	own         string // file of a secret of the daemon's own
+	unset       bool   // the variable
 	operations  chan target.Operation
 }
 
@@ -98,6 +99,11 @@ func newKept(t *testing.T) *kept {
 		"TOKEN":   {Command: []string{"/bin/echo", "told-by-a-command"}},
 		"PLAIN":   {Env: "KEEPER_PLAIN"},
 	}
+	k.own = filepath.Join(p.opt.Paths.State, "own-key")
+	p.must(os.WriteFile(k.own, []byte(rand.Text()), 0o600))
+	p.opt.Declared.Alerts = &environments.Alerts{Local: true, Heartbeat: &environments.Webhook{
+		URL: "http://127.0.0.1:1/", Secret: &environments.Secret{File: k.own, Every: environments.Duration(time.Second)},
+	}}
 	serve := environments.Serve{
 		Env:   map[string]string{"LISTEN": "127.0.0.1:${PORT}", "API_KEY": "${secret:API_KEY}", "FILE": "${secret_file:TOKEN}"},
 		Ready: "/readyz", StartTimeout: environments.Duration(5 * time.Second), StopTimeout: environments.Duration(5 * time.Second),
@@ -237,7 +243,7 @@ func TestSecretsAndNetwork(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	clean := k.search("keeper", "{}")
-	if clean.Found != 0 || clean.Unresolved != 0 || clean.Known != 6 || len(clean.Secrets) != 3 || clean.Secrets[0].AgeSeconds == nil {
+	if clean.Found != 0 || clean.Unresolved != 0 || clean.Known != 7 || len(clean.Secrets) != 4 || clean.Secrets[0].AgeSeconds == nil {
 		t.Errorf("%+v", clean)
 	}
 	for _, place := range clean.Places {
@@ -268,16 +274,29 @@ func TestSecretsAndNetwork(t *testing.T) {
 	k.settled()
 	k.told("secrets", "2 instances were replaced one by one")
 
+	pids := k.pids("stable")
+	k.must(os.WriteFile(k.own, []byte(rand.Text()), 0o600))
+	k.until("another key for alerts is noted", func() bool {
+		k.did.mu.Lock()
+		defer k.did.mu.Unlock()
+		return slices.ContainsFunc(k.did.waiting, func(op target.Operation) bool { return op.What == "secret of the heartbeat" })
+	})
+	if after := k.pids("stable"); !slices.Equal(pids, after) {
+		t.Errorf("instances were replaced for a secret that they don't have: %v became %v", pids, after)
+	}
+
 	k.must(os.Chmod(k.file, 0o644))
+	k.must(os.Chmod(k.own, 0o644))
 	k.unset = true
 	p := k.search("keeper", "{}")
-	if p.Unresolved != 2 || !strings.Contains(p.Secrets[0].Problem, "0644") || !strings.Contains(p.Secrets[1].Problem, "KEEPER_PLAIN is not set") {
+	if p.Unresolved != 3 || !strings.Contains(p.Secrets[3].Problem, "0644") || !strings.Contains(p.Secrets[0].Problem, "0644") || !strings.Contains(p.Secrets[1].Problem, "KEEPER_PLAIN is not set") {
 		t.Errorf("%+v", p.Secrets)
 	}
 	if s := k.get(); !strings.HasPrefix(s, k.value) {
 		t.Error("a source that is away must not take the value away")
 	}
 	k.must(os.Chmod(k.file, 0o600))
+	k.must(os.Chmod(k.own, 0o600))
 	k.unset = false
 
 	k.nowhere()
