@@ -179,6 +179,7 @@ type UpdatePayload struct {
 	Failures    map[string]int `json:"failures,omitempty"`
 	Replaced    int            `json:"replaced"`         // instances that were replaced during the measurement
 	PerInstance map[string]int `json:"per_instance"`     // requests by instance, from X-Gate-Instance
+	Together    int            `json:"together"`         // instances that answered while nothing was replaced, the fewest before any replacement
 	Drills      []string       `json:"drills,omitempty"` // that shared the run of load
 	QuietP95    float64        `json:"quiet_p95"`        // before anything was replaced
 	P95         float64        `json:"p95"`

@@ -31,7 +31,7 @@ func Update() Check {
 	return drillCheck(Check{
 		Name:       "update",
 		Criterion:  "update",
-		Version:    2,
+		Version:    3,
 		Scope:      OfRelease,
 		Title:      "Replaced under load, with nothing lost",
 		Parameters: drillParameters,
@@ -149,6 +149,10 @@ func updatePayload(in Input, w *window, marks []time.Time, replaced int, seconds
 		Replaced: replaced, PerInstance: f.PerInstance, QuietP95: f.QuietP95, P95: f.P95, P99: f.P99, Generator: f.Generator,
 	}
 	for i := range marks {
+		n := updateTogether(w.samples, marks[i], marks[i].Add(w.run.drills.Lead.D()))
+		if i == 0 || n < p.Together {
+			p.Together = n
+		}
 		phase := UpdatePhase{From: steps[i].from, To: steps[i].to}
 		if i < len(seconds) {
 			phase.Seconds = seconds[i]
@@ -168,6 +172,19 @@ func updatePayload(in Input, w *window, marks []time.Time, replaced int, seconds
 		}
 	}
 	return p
+}
+
+// updateTogether is how many instances answered requests that came and went in
+// the window. Over a whole update, a load balancer that uses one at a time uses
+// several.
+func updateTogether(samples []drillSample, from, to time.Time) int {
+	seen := map[string]bool{}
+	for _, s := range samples {
+		if s.instance != "" && !s.due.Before(from) && s.done.Before(to) {
+			seen[s.instance] = true
+		}
+	}
+	return len(seen)
 }
 
 // updatePool adds up requests, failures, replacements and time, and keeps the
@@ -198,6 +215,7 @@ func updatePool(payloads [][]byte) ([]byte, error) {
 		sum.Failed += p.Failed
 		sum.Failures = loadAddCounts(sum.Failures, p.Failures)
 		sum.Replaced += p.Replaced
+		sum.Together = min(sum.Together, p.Together)
 		sum.Log.Sent += p.Log.Sent
 		sum.Log.Logged += p.Log.Logged
 		sum.Log.Missing += p.Log.Missing

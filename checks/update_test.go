@@ -176,8 +176,27 @@ func TestUpdateSeesNothingWhereNothingIsLost(t *testing.T) {
 	if len(p.PerInstance) != 6 || p.PerInstance["a"] == 0 || p.PerInstance["b"] == 0 || int64(sum) != p.Requests {
 		t.Errorf("%d requests over %v", p.Requests, p.PerInstance)
 	}
+	if p.Together != 2 {
+		t.Errorf("%d instances answered at a time", p.Together)
+	}
 	if p.P99 <= 0 || p.Rate < 10 || p.Rate > 110 {
 		t.Errorf("p99 %g, rate %g", p.P99, p.Rate)
+	}
+}
+
+// TestUpdateSeesALoadThatIsNotSpread: in all, as many instances answer as if it
+// were.
+func TestUpdateSeesALoadThatIsNotSpread(t *testing.T) {
+	t.Parallel()
+	s := newUpdateTestSite(t)
+	s.live.Store(&[2]string{"a", "a"})
+	s.swap = func(ctx context.Context, s *updateTestSite, _ string) (int, error) {
+		n := fmt.Sprint(s.next.Add(2))
+		s.live.Store(&[2]string{n, n})
+		return 2, s.allSeen(ctx)
+	}
+	if p, _, _ := s.measure(t, nil, Completed); p.Together != 1 || len(p.PerInstance) < 3 || updateTestLost(p) != 0 {
+		t.Errorf("%d at a time, %v, %d failed", p.Together, p.PerInstance, p.Failed)
 	}
 }
 
@@ -319,10 +338,10 @@ func TestUpdatePool(t *testing.T) {
 		}
 		return b
 	}
-	good := UpdatePayload{From: "x", To: "y", Rate: 100, Seconds: 5, Requests: 500, Replaced: 2, PerInstance: map[string]int{"a": 500}, P99: 0.1, Phases: []UpdatePhase{{To: "y", Requests: 500}}}
+	good := UpdatePayload{From: "x", To: "y", Rate: 100, Seconds: 5, Requests: 500, Replaced: 2, Together: 2, PerInstance: map[string]int{"a": 500}, P99: 0.1, Phases: []UpdatePhase{{To: "y", Requests: 500}}}
 	bad := good
 	bad.Failed, bad.Failures, bad.P99, bad.Rate = 3, map[string]int{loadClosed: 3}, 0.5, 90
-	bad.PerInstance = map[string]int{"a": 300, "b": 200}
+	bad.PerInstance, bad.Together = map[string]int{"a": 300, "b": 200}, 1
 	for _, runs := range [][][]byte{{encode(good), encode(bad)}, {encode(bad), encode(good)}} {
 		raw, err := updatePool(runs)
 		if err != nil {
@@ -332,7 +351,7 @@ func TestUpdatePool(t *testing.T) {
 		if err := json.Unmarshal(raw, &p); err != nil {
 			t.Fatal(err)
 		}
-		if p.Failed != 3 || p.Failures[loadClosed] != 3 || p.Requests != 1000 || p.P99 != 0.5 || p.Rate != 90 || p.Replaced != 4 ||
+		if p.Failed != 3 || p.Failures[loadClosed] != 3 || p.Requests != 1000 || p.P99 != 0.5 || p.Rate != 90 || p.Replaced != 4 || p.Together != 1 ||
 			p.PerInstance["a"] != 800 || p.PerInstance["b"] != 200 || len(p.Phases) != 2 || p.Seconds != 10 {
 			t.Errorf("%+v", p)
 		}

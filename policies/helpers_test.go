@@ -81,7 +81,7 @@ func payloads() map[string]any {
 			Checkpoint: &checks.LoadCheckpoint{Forced: true, At: 15, Seconds: 0.4, During: checks.LoadWindow{Requests: 60, P95: 0.5}},
 		},
 		"update": checks.UpdatePayload{
-			From: "sha256:bbbb", To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4,
+			From: "sha256:bbbb", To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4, Together: 2,
 			PerInstance: map[string]int{"1": 500, "2": 500}, QuietP95: 0.09, P95: 0.1, Generator: sound, Log: checks.LogCount{Sent: 1000, Logged: 1000},
 		},
 		"migration": checks.MigrationPayload{

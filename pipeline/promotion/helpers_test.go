@@ -152,7 +152,7 @@ func payload(check, release string, now time.Time) any {
 			Checkpoint: &checks.LoadCheckpoint{Forced: true, During: checks.LoadWindow{Requests: 60, P95: 0.02}},
 		}
 	case "update":
-		return checks.UpdatePayload{From: digest('0'), To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4, PerInstance: map[string]int{"1": 500, "2": 500}, QuietP95: 0.09, P95: 0.1, Generator: sound, Log: checks.LogCount{Sent: 1000, Logged: 1000}}
+		return checks.UpdatePayload{From: digest('0'), To: release, Rate: 50, Seconds: 20, Requests: 1000, Replaced: 4, PerInstance: map[string]int{"1": 500, "2": 500}, Together: 2, QuietP95: 0.09, P95: 0.1, Generator: sound, Log: checks.LogCount{Sent: 1000, Logged: 1000}}
 	case "migration":
 		return checks.MigrationPayload{
 			Release: release, Previous: digest('0'), Declared: true, Files: 3, Pending: 1, Statements: 2,

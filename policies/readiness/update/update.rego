@@ -40,6 +40,7 @@ shape := {
 	"failed": "count",
 	"replaced": "count",
 	"per_instance": "counts",
+	"together": "count",
 	"log.sent": "count",
 	"log.logged": "count",
 	"log.missing": "count",
@@ -69,6 +70,7 @@ rows(p) := [
 	lib.row(p.log.sent >= (p.requests - p.failed), "inconclusive", sprintf("%d of %d answered requests were looked for in the access log", [p.log.sent, p.requests - p.failed])),
 	lib.row(p.requests >= limits.min_requests, "inconclusive", sprintf("%d requests, at least %d", [p.requests, limits.min_requests])),
 	lib.row(p.replaced >= limits.min_replaced, "inconclusive", sprintf("%d instances replaced, at least %d", [p.replaced, limits.min_replaced])),
+	lib.row(p.together >= limits.min_instances_used, "fail", sprintf("while nothing was replaced, %d instances answered, at least %d must: the load is not spread", [p.together, limits.min_instances_used])),
 	lib.row(used(p) >= limits.min_instances_used, "inconclusive", sprintf("%d instances answered, at least %d must", [used(p), limits.min_instances_used])),
 	lib.row(p.generator.dropped <= limits.max_dropped, "inconclusive", sprintf("the generator dropped %d requests, at most %d", [p.generator.dropped, limits.max_dropped])),
 ]

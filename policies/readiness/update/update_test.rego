@@ -33,6 +33,14 @@ test_too_little_is_inconclusive if {
 	}
 }
 
+test_a_load_that_is_not_spread_fails if {
+	c := with_payload([["together", 1]])
+	c.verdict == "fail"
+	contains(c.why, "while nothing was replaced, 1 instances answered, at least 2 must")
+	given := json.patch(fixtures.spoiled("update", "update", [{"op": "add", "path": "/payload/together", "value": 1}]), [{"op": "add", "path": "/thresholds/update/min_instances_used", "value": 1}])
+	fixtures.judged(given, "update").verdict == "pass"
+}
+
 test_an_update_to_another_release_is_an_error if with_payload([["to", "sha256:bbbb"]]).verdict == "error"
 
 test_more_failures_than_requests_are_never_a_pass if with_payload([["failed", 1001]]).verdict == "fail"
@@ -49,7 +57,7 @@ test_every_answered_request_has_one_line if {
 }
 
 test_absent_figures_are_errors if {
-	every path in ["to", "requests", "failed", "replaced", "per_instance", "log", "log/sent", "log/logged", "log/missing", "log/doubled", "generator", "generator/dropped", "quiet_p95", "p95"] {
+	every path in ["to", "requests", "failed", "replaced", "per_instance", "together", "log", "log/sent", "log/logged", "log/missing", "log/doubled", "generator", "generator/dropped", "quiet_p95", "p95"] {
 		fixtures.without("update", "update", sprintf("/payload/%s", [path])).verdict == "error"
 	}
 }
