@@ -169,7 +169,10 @@ func TestInitAndRun(t *testing.T) {
 		w.append("environments/"+e+".yaml", "thresholds:\n  load: {min_seconds: 3, min_users: 10, min_requests: 100, success: 0.95, min_headroom: 0.5}\n  update: {min_requests: 100}\n"+shortDrills)
 	}
 	w.append("environments/staging.yaml", quickScaling)
-	w.append("environments/app.yaml", "drills: {lead: 500ms}\n")
+	// What init can't know: how users write. Without, there is nothing to restore.
+	const post = "method: POST, path: /notes, headers: {Content-Type: application/json}, expect: {status: 201, body: '\"id\":'}"
+	w.replace("environments/app.yaml", "  endpoints:\n", "  endpoints:\n    - {name: write, "+post+", body: '{\"text\":\"note ${SEQ} of user ${USER}\"}', weight: 1, safe: false}\n")
+	w.append("environments/app.yaml", "drills:\n  lead: 500ms\n  write: {"+post+", body: '{\"text\":\"drill ${RUN} by ${USER}, ${SEQ}.\"}', read: '/notes?about=drill+${RUN}+by+${USER},', holds: ', ${SEQ}.\"'}\n")
 	w.usePorts()
 	w.commit("declare the service")
 	o := w.runs(promotion.CodePass, "--through", "staging")
