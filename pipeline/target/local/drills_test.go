@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,10 +26,10 @@ func measured[P any](p *place, c checks.Check, name, previous string, users int)
 				{Name: "say", Method: "GET", Path: "/", Weight: 1, Expect: environments.Expect{Status: 200}},
 			}},
 			Update: environments.Update{Rate: 50},
-			Drills: environments.Drills{Lead: environments.Duration(500 * time.Millisecond), Scale: environments.Duration(p.patience), Users: users},
+			Drills: environments.Drills{Lead: environments.Duration(500 * time.Millisecond), Scale: environments.Duration(p.patience), Recover: environments.Duration(p.patience), Users: users},
 		}},
 		Environment: p.opt.Declared, Release: p.releases[name], Previous: p.releases[previous],
-		Address: p.opt.Declared.Listen, Name: "localhost", Roots: p.roots, Target: NewClient(p.opt.Paths),
+		Address: p.opt.Declared.Listen, Name: "localhost", Roots: p.roots, Target: breakable{NewClient(p.opt.Paths), p, new(atomic.Int64)},
 	}
 	taken, err := checks.TakeDrills(p.t.Context(), []checks.Check{c}, in, time.Now)
 	if err != nil {
@@ -42,13 +43,50 @@ func measured[P any](p *place, c checks.Check, name, previous string, users int)
 	return payload, m
 }
 
+// breakable kills all but the daemon, which is this process: that one is ended,
+// and the next one opened.
+type breakable struct {
+	*Client
+	p     *place
+	opens *atomic.Int64
+}
+
+func (b breakable) Break(ctx context.Context, part string) (checks.Broken, error) {
+	if part != checks.PartDaemon {
+		return b.Client.Break(ctx, part)
+	}
+	b.p.leave()
+	return checks.Broken{What: "the daemon", How: "ended"}, nil
+}
+
+func (b breakable) Mend(_ context.Context, part string) (string, error) {
+	if part == checks.PartDaemon {
+		b.p.open()
+		b.opens.Add(1)
+	}
+	return "the test", nil
+}
+
+func (b breakable) Parts(ctx context.Context) (checks.Parts, error) {
+	p, err := b.Client.Parts(ctx)
+	p.Daemon += int(b.opens.Load())
+	return p, err
+}
+
 // serving is a place where the release of the name serves.
 func serving(t *testing.T, declare func(*environments.Environment), names ...string) *place {
+	t.Helper()
+	return servingWith(t, func(*Options) {}, declare, names...)
+}
+
+// servingWith is serving with other options.
+func servingWith(t *testing.T, change func(*Options), declare func(*environments.Environment), names ...string) *place {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("SKIPPED under -short: some seconds with a real app and a real PostgreSQL")
 	}
 	p := newPlaceWith(t, func(o *Options) {
+		change(o)
 		o.Operations = func(context.Context, []target.Operation, int) error { return errors.New("nothing is recorded here") }
 	}, names...)
 	if declare != nil {
@@ -108,6 +146,83 @@ func TestAScalingThatIsStuckShows(t *testing.T) {
 	}
 	if !strings.Contains(got.Why, "are both 2") {
 		t.Errorf("it says %q", got.Why)
+	}
+}
+
+// TestALoopOfRestartsShows: what ends again and again is not back.
+func TestALoopOfRestartsShows(t *testing.T) {
+	t.Parallel()
+	p := serving(t, nil, "loops")
+	p.patience = 4 * time.Second
+	got, m := measured[checks.RestartPayload](p, checks.Restart(), "loops", "loops", 0)
+	if len(got.Faults) != 1 || got.Faults[0].Recovered || got.Faults[0].Restarts < 2 || got.Failed == 0 {
+		t.Errorf("%s (%s): %+v", m.Status, m.Reason, got)
+	}
+}
+
+// TestNobodyIsRefusedWhileTheDaemonIsAway: who connects waits for the next one.
+func TestNobodyIsRefusedWhileTheDaemonIsAway(t *testing.T) {
+	t.Parallel()
+	p := servingWith(t, func(o *Options) { o.Hold = true }, nil, "one")
+	p.held()
+	got, m := measured[checks.RestartPayload](p, checks.Restart(), "one", "one", 0)
+	if len(got.Faults) != 3 {
+		t.Fatalf("%s (%s): %+v", m.Status, m.Reason, got)
+	}
+	for _, f := range got.Faults {
+		if !f.Recovered || f.Refused != 0 {
+			t.Errorf("%+v", f)
+		}
+	}
+	// And without it, they are.
+	p.grip.leave(true)
+	p.opt.Hold = false
+	got, m = measured[checks.RestartPayload](p, checks.Restart(), "one", "one", 0)
+	if len(got.Faults) != 3 || got.Faults[1].Refused == 0 {
+		t.Errorf("%s (%s): %+v", m.Status, m.Reason, got)
+	}
+}
+
+// TestWithoutAFigureNothingIsTakenAway by the real thing: one of four instances
+// gets no traffic, so that nobody knows what they use of the processors.
+func TestWithoutAFigureNothingIsTakenAway(t *testing.T) {
+	t.Parallel()
+	p := serving(t, func(e *environments.Environment) {
+		quick(e)
+		e.Scaling.Metric, e.Scaling.Target = environments.CPU, 50
+	}, "one")
+	s := p.snapshot()
+	p.op.Lock()
+	err := p.scaler.add(t.Context(), s.Stable, 2)
+	var missing string
+	p.mu.Lock()
+	if err == nil {
+		missing = p.st.Stable.Instances[3]
+	}
+	known := p.ready[missing]
+	delete(p.ready, missing)
+	p.mu.Unlock()
+	p.op.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for until := time.Now().Add(3 * time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+		if n := len(p.snapshot().Stable.Instances); n != 4 {
+			t.Fatalf("%d instances are left: %+v", n, p.now().Scaling)
+		}
+	}
+	if s := p.now().Scaling; s.Known || !strings.Contains(s.Why, "3 of 4 instances get traffic") {
+		t.Errorf("it says %+v", s)
+	}
+	// Once there is a figure, the idle ones go.
+	p.mu.Lock()
+	p.ready[missing] = known
+	p.swap()
+	p.mu.Unlock()
+	for deadline := time.Now().Add(15 * time.Second); len(p.snapshot().Stable.Instances) != 2; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it says %+v", p.now().Scaling)
+		}
 	}
 }
 

@@ -27,18 +27,22 @@ import (
 )
 
 // program is an app that says its name. The one called never is never ready,
-// the one called slow sleeps before it answers, and the one called broken
-// answers every request of a client with an error.
+// the one called slow sleeps before it answers, the one called broken answers
+// every request of a client with an error, and the one called loops ends after
+// some of them.
 const program = `package main
 
 import (
 	"fmt"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
 const name = %q
+
+var requests atomic.Int64
 
 func main() {
 	http.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -52,6 +56,10 @@ func main() {
 			time.Sleep(80 * time.Millisecond)
 		case "broken":
 			w.WriteHeader(http.StatusInternalServerError)
+		case "loops":
+			if requests.Add(1) > 15 {
+				os.Exit(1)
+			}
 		}
 		fmt.Fprint(w, name)
 	})
