@@ -43,8 +43,8 @@ func (o outcome) onMigration() policies.Criterion {
 }
 
 // TestMigrationsAreRehearsed puts a first release in an environment, then one
-// with a migration that the first can live with, and then one with a migration
-// that the second can't live with.
+// with a migration that the first can live with, then one with a migration that
+// the second can't live with, and one that keeps everybody from a big table.
 func TestMigrationsAreRehearsed(t *testing.T) {
 	drill(t)
 	w := newWorld(t)
@@ -83,11 +83,22 @@ func TestMigrationsAreRehearsed(t *testing.T) {
 		t.Errorf("second release: %+v %+v", c, p)
 	}
 
-	migration("00004_gone.sql", "ALTER TABLE metric_samples RENAME COLUMN value TO reading;")
+	migration("00004_gone.sql", "ALTER TABLE metric_samples RENAME COLUMN value TO reading;\n"+
+		"INSERT INTO metric_samples (source, metric, sampled_at, reading) SELECT 'fill', 'm' || n, now(), n FROM generate_series(1, 150000) n;")
 	w.replace("app/postgres/store.go", "sampled_at, value)", "sampled_at, reading)", "sampled_at, value FROM", "sampled_at, reading FROM")
 	w.commit("the app follows")
 	p, c = measure(promotion.CodeFail)
 	if c.Verdict != policies.Fail || !strings.Contains(c.Why, "00004_gone.sql:2") || !strings.Contains(c.Why, "previous release fail on the new schema") || p.RollbackUntil != "no migration" {
 		t.Errorf("third release: %+v %+v", c, p)
+	}
+
+	// ACCESS EXCLUSIVE on what is a big table by now, and for long.
+	migration("00005_narrow.sql", "ALTER TABLE metric_samples ALTER COLUMN source TYPE varchar(200);\nSELECT pg_sleep(1.2);")
+	p, c = measure(promotion.CodeFail)
+	if c.Verdict != policies.Fail || !strings.Contains(c.Why, "00005_narrow.sql:2") {
+		t.Errorf("fourth release: %+v %+v", c, p)
+	}
+	if h := p.Rehearsal; h == nil || h.LockSeconds < 1 || len(h.Locks) == 0 || h.Locks[0].Mode != "AccessExclusiveLock" || h.Locks[0].Relation != "public.metric_samples" {
+		t.Errorf("fourth release: %+v", p.Rehearsal)
 	}
 }
