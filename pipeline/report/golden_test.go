@@ -56,9 +56,16 @@ func TestGolden(t *testing.T) {
 		"run-reused":       func(w io.Writer) error { return Text(w, reused(t)) },
 		"run-unbuilt":      func(w io.Writer) error { return Text(w, unbuilt(t)) },
 		"run-verified":     func(w io.Writer) error { return Text(w, verified(t)) },
-		"run-json":         func(w io.Writer) error { return JSON(w, unbuilt(t)) },
-		"decision":         func(w io.Writer) error { return Decision(w, failing.Decision) },
-		"decision-json":    func(w io.Writer) error { return JSON(w, failing.Decision) },
+		"run-one-criterion": func(w io.Writer) error {
+			r := passed(t)
+			last := &r.Decisions[len(r.Decisions)-1]
+			last.Decision = last.Decision.Of([]string{"tests", "update"})
+			r.Through, r.Environment, r.Promotions = "staging", nil, nil
+			return Text(w, r)
+		},
+		"run-json":      func(w io.Writer) error { return JSON(w, unbuilt(t)) },
+		"decision":      func(w io.Writer) error { return Decision(w, failing.Decision) },
+		"decision-json": func(w io.Writer) error { return JSON(w, failing.Decision) },
 		"decision-error": func(w io.Writer) error {
 			return Decision(w, policies.Decision{Environment: "staging", Release: id("ab"), Stage: policies.Canary, Verdict: policies.Error})
 		},

@@ -80,7 +80,15 @@ func outcome(r *run.Result) string {
 		}
 	}
 	if n := len(r.Decisions); n > 0 {
-		return fmt.Sprintf("%s for %s", r.Decisions[n-1].Decision.Verdict, r.Decisions[n-1].Decision.Environment)
+		d := r.Decisions[n-1].Decision
+		if d.ID != "" {
+			return fmt.Sprintf("%s for %s", d.Verdict, d.Environment)
+		}
+		var ids []string
+		for _, c := range d.Criteria {
+			ids = append(ids, c.ID)
+		}
+		return fmt.Sprintf("%s in %s: %s; nothing else was judged", strings.Join(ids, ", "), d.Environment, d.Verdict)
 	}
 	if len(r.Evidence) > 0 {
 		return "measured, and not judged: gate decide " + r.Through
