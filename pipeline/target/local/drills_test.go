@@ -155,7 +155,8 @@ func TestALoopOfRestartsShows(t *testing.T) {
 	p := serving(t, nil, "loops")
 	p.patience = 4 * time.Second
 	got, m := measured[checks.RestartPayload](p, checks.Restart(), "loops", "loops", 0)
-	if len(got.Faults) != 1 || got.Faults[0].Recovered || got.Faults[0].Restarts < 2 || got.Failed == 0 {
+	// Between two ends it may seem to be back: then its restarts fail it.
+	if len(got.Faults) == 0 || got.Faults[0].Recovered && got.Faults[0].Restarts <= 3 || got.Faults[0].Failed == 0 {
 		t.Errorf("%s (%s): %+v", m.Status, m.Reason, got)
 	}
 }
