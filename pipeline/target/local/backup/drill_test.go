@@ -106,6 +106,7 @@ func (d *driller) measure(t *testing.T) checks.BackupPayload {
 }
 
 func TestDrill(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.exec(shop)
 	w.based(1)

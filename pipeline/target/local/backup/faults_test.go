@@ -69,6 +69,7 @@ func (w *world) newest() *base {
 // TestEveryFaultIsFound spoils a backup in one way after the other, and mends it
 // again in between.
 func TestEveryFaultIsFound(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.based(1)
 	w.exec("CREATE TABLE orders (id int); INSERT INTO orders SELECT generate_series(1, 1000)")
@@ -163,6 +164,7 @@ func TestEveryFaultIsFound(t *testing.T) {
 }
 
 func TestAPointBeforeAllBackupsIsRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.based(1)
 	_, err := w.k.Restore(t.Context(), checks.BackupPoint{At: time.Now().Add(-time.Hour)})
@@ -199,6 +201,7 @@ func (w *world) receiver() int {
 // TestALostSlotForcesABaseBackup takes the slot away, once by hand and once as a
 // server does that had to remove what nobody fetched.
 func TestALostSlotForcesABaseBackup(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.exec(shop)
 	w.based(1)
@@ -264,6 +267,7 @@ func TestALostSlotForcesABaseBackup(t *testing.T) {
 }
 
 func TestDownGivesUpTheSlotAndTheArchiveGoesOnLater(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.based(1)
 	gen := w.newest().gen.dir
@@ -294,6 +298,7 @@ func TestDownGivesUpTheSlotAndTheArchiveGoesOnLater(t *testing.T) {
 // TestARestoredDatabaseBeginsAnotherArchive: as docs/howto/restore.md puts it
 // back by hand, behind a gate down that left nothing to be said of the slot.
 func TestARestoredDatabaseBeginsAnotherArchive(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.based(1)
 	w.exec("CREATE TABLE orders (id int)")
@@ -330,6 +335,7 @@ func TestARestoredDatabaseBeginsAnotherArchive(t *testing.T) {
 }
 
 func TestOldBaseBackupsAndTheirWALGo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.based(1)
 	for range 2 {

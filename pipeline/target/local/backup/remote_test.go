@@ -62,6 +62,7 @@ func put(t *testing.T, b *s3mem.Backend, name string, body []byte) {
 }
 
 func TestCopiesInAnObjectStore(t *testing.T) {
+	t.Parallel()
 	backend, remote := newStore(t)
 	w := newWorld(t, func(o *Options) { o.Remote = remote })
 	w.exec(shop)
@@ -220,6 +221,7 @@ func remove(t *testing.T, b *s3mem.Backend, name string) {
 }
 
 func TestAStoreThatCanNotBeUsedIsAProblem(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(o *Options) {
 		o.Remote = &Remote{Bucket: "backups", Broken: "the environment variable KEY is not set"}
 	})

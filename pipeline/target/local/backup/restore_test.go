@@ -34,6 +34,7 @@ func (w *world) discard(c *Copy) {
 }
 
 func TestRestoreToTheEndAndToAMoment(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.based(1)
 	w.exec("CREATE TABLE orders (id int PRIMARY KEY); INSERT INTO orders SELECT generate_series(1, 10)")
@@ -95,6 +96,7 @@ func TestRestoreToTheEndAndToAMoment(t *testing.T) {
 }
 
 func TestACopyOfADaemonThatWasKilledIsRemoved(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.based(1)
 	c := w.restore(checks.BackupPoint{})
