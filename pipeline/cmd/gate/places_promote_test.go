@@ -26,9 +26,7 @@ type past struct {
 // TestPlacesOfARelease follows releases to where they must not go: without a
 // secret, or with changes that are in no commit.
 func TestPlacesOfARelease(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: deploys and measures, about 30 s")
-	}
+	drill(t)
 	w := foreignWorld(t)
 	for _, e := range []string{"staging", "production"} {
 		w.append("environments/"+e+".yaml", brief)
