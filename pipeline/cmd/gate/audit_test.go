@@ -55,6 +55,7 @@ func verify(t *testing.T, bundle string, change func(dir string)) (out string, o
 // TestAudit: what stands behind a promotion is bundled, verified with plain tools
 // alone, made again, judged otherwise, and waived.
 func TestAudit(t *testing.T) {
+	drill(t)
 	w := emptyWorld(t)
 	w.copyTree("testdata/foreign")
 	w.usePorts()
