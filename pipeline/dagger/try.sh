@@ -118,7 +118,7 @@ found() {
   SSH_AUTH_SOCK=$work/agent ssh-add -q "$work/userkey"
   local c
   for c in "$first" "$second"; do
-    there build --commit "$c" && there verify staging --commit "$c" --check tests,scan,leaks,config || return 1
+    there build --commit "$c" && there verify staging --commit "$c" --check tests,scan,leaks,config,runbooks || return 1
   done >"$work/log/place" 2>&1
   first_digest=$(release "$first") second_digest=$(release "$second")
   release "$third" >/dev/null

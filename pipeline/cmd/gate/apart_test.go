@@ -90,7 +90,7 @@ func TestApartTakesEvidenceOfTheSameCall(t *testing.T) {
 	first := filepath.Join(w.root, "first")
 	call := []string{"--apart", "--nonce", "call-0007"}
 	w.want(promotion.CodeInconclusive, append([]string{"verify", "staging", "--check", "tls"}, call...)...)
-	for _, check := range []string{"tests", "scan", "leaks", "config"} {
+	for _, check := range []string{"tests", "scan", "leaks", "config", "runbooks"} {
 		call = append(call, "--with", filepath.Join(first, check))
 		w.gate("verify", "staging", "--check", check, "--apart", "--nonce", "call-0007", "--evidence", filepath.Join(first, check))
 	}

@@ -239,7 +239,10 @@ func TestHostilePullRequests(t *testing.T) {
 			says:   "thresholds",
 		},
 		"adds a waiver": {
-			change: func() { h.write("environments/waivers/load.yaml", "criterion: load\nreason: trust me\n") },
+			change: func() {
+				day := func(n int) string { return time.Now().UTC().AddDate(0, 0, n).Format(time.DateOnly) }
+				h.write("environments/waivers/load.yaml", "criterion: load\nenvironment: staging\nsince: "+day(0)+"\nuntil: "+day(9)+"\nreason: trust me\nauthor: "+outsider+"\n")
+			},
 			says:   "waivers",
 		},
 		"weakens a threshold of staging": {

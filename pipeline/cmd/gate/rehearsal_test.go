@@ -118,7 +118,8 @@ func (r *rehearsal) check(commit, name string) githubtest.Check {
 func (r *rehearsal) letThrough(commit string) {
 	r.t.Helper()
 	for _, name := range []string{"gate", "gate / tests", "gate / scan", "gate / config", "gate / load", "gate / update", "gate / tls"} {
-		if c := r.check(commit, name); c.Conclusion != "success" || c.Contradiction {
+		// Warnings are neutral, and let it through.
+		if c := r.check(commit, name); c.Conclusion != "success" && (name != "gate" || c.Conclusion != "neutral") || c.Contradiction {
 			r.t.Fatalf("the check run of %.12s: %+v\n%s", commit, c, r.actions.Last("publish.yml"))
 		}
 	}
@@ -134,7 +135,7 @@ func (r *rehearsal) shown(head string) {
 			own = append(own, c.Body)
 		}
 	}
-	if len(own) != 1 || !strings.Contains(own[0], "pass: staging (change)") || !strings.Contains(own[0], head) {
+	if len(own) != 1 || !strings.Contains(own[0], "warn: staging (change)") || !strings.Contains(own[0], head) {
 		t.Errorf("the pull request says %q", own)
 	}
 	if s := r.actions.Last("publish.yml").Job("change").Summary; !strings.Contains(s, "pass") {
