@@ -37,7 +37,7 @@ test: build ## Run every check of the code and every test but the drills
 drills: build ## Rehearse with GitHub's workflows, several machines and hostile changes (many minutes; CI does)
 	bin=$$($(GATE) doctor --postgres) && export GATE_POSTGRES_BIN=$$bin && \
 	drills=$$(awk '/^func Test/ {t = $$2; sub(/\(.*/, "", t)} /^\t+drill\(t\)/ {print t}' pipeline/cmd/gate/*_test.go | sort -u | paste -sd '|') && \
-	GATE_DRILLS=1 go test -timeout 40m -run "^($$drills)\$$" ./pipeline/cmd/gate
+	GATE_DRILLS=1 go test -timeout 55m -run "^($$drills)\$$" ./pipeline/cmd/gate
 
 .PHONY: test-short
 test-short: ## Run the tests without the slow drills
