@@ -199,8 +199,9 @@ func loadGrowth(samples []loadSample, lasted time.Duration) (slope [3]float64, c
 	var residual, spread float64
 	mean := stat.Mean(x, nil)
 	for i := range x {
-		residual += math.Pow(y[i]-base-rise*x[i], 2)
-		spread += math.Pow(x[i]-mean, 2)
+		off, from := y[i]-base-rise*x[i], x[i]-mean
+		residual += off * off
+		spread += from * from
 	}
 	const freedom = loadBatches - 2
 	off := distuv.StudentsT{Sigma: 1, Nu: freedom}.Quantile(loadConfidence) * math.Sqrt(residual/freedom/spread)

@@ -248,7 +248,11 @@ func plant(t *testing.T, all map[string]*ast.Module, shared map[string]bool, fol
 	}
 	p.mutants = m.mutants
 	decls, impls := planted()
-	compiler := ast.NewCompiler().WithCapabilities(capabilities()).WithBuiltins(decls)
+	can := capabilities()
+	for _, b := range decls {
+		can.Builtins = append(can.Builtins, b)
+	}
+	compiler := ast.NewCompiler().WithCapabilities(can)
 	compiler.Compile(some)
 	if compiler.Failed() {
 		t.Error(folder, compiler.Errors)

@@ -243,7 +243,7 @@ func TestHostilePullRequests(t *testing.T) {
 				day := func(n int) string { return time.Now().UTC().AddDate(0, 0, n).Format(time.DateOnly) }
 				h.write("environments/waivers/load.yaml", "criterion: load\nenvironment: staging\nsince: "+day(0)+"\nuntil: "+day(9)+"\nreason: trust me\nauthor: "+outsider+"\n")
 			},
-			says:   "waivers",
+			says: "waivers",
 		},
 		"weakens a threshold of staging": {
 			change: func() { h.append("environments/staging.yaml", "  tests: {max_failed: 99}\n") },

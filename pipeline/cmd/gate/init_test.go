@@ -179,7 +179,7 @@ func TestInitAndRun(t *testing.T) {
 	for _, id := range []string{"source", "tests", "scan", "config", "load", "update", "rollback", "restart", "scaling", "tls", "network", "secrets"} {
 		// A machine that is busy with other things makes a drill warn of its latency.
 		felt := id == "update" || id == "rollback"
-		if c := o.criterion(id); c.Verdict != policies.Pass && !(felt && c.Verdict == policies.Warn) {
+		if c := o.criterion(id); c.Verdict != policies.Pass && (!felt || c.Verdict != policies.Warn) {
 			t.Errorf("%s: %+v", id, c)
 		}
 	}

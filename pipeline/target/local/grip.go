@@ -221,7 +221,7 @@ func (g *grip) start() error {
 	if _, _, err := g.connect(); err != nil {
 		_ = cmd.Process.Kill()
 		g.child = nil
-		return fmt.Errorf("it does not answer (%w), and has ended: %v", err, cmd.Wait())
+		return fmt.Errorf("it does not answer (%w), and has ended: %w", err, cmd.Wait())
 	}
 	return nil
 }

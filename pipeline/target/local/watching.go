@@ -211,14 +211,15 @@ func (w *watching) diskUse(e *environments.Environment) []watch.DiskUse {
 	}
 	for _, d := range e.Alerts.Disks {
 		u := watch.DiskUse{Path: d.Path, Limit: uint64(d.Bytes), Span: diskSpan}
-		if d.Bytes == 0 {
+		switch {
+		case d.Bytes == 0:
 			var err error
 			if u.Used, u.Limit, err = fileSystem(d.Path); err != nil {
 				continue
 			}
-		} else if walk {
+		case walk:
 			u.Used = folderSize(d.Path)
-		} else {
+		default:
 			i := len(out)
 			if i >= len(w.disks) || w.disks[i].Path != d.Path {
 				continue

@@ -149,7 +149,7 @@ func (k *Keeper) Mark(ctx context.Context) (m checks.BackupMark, err error) {
 	if err != nil {
 		return m, err
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx))
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	// Something must come after the moment, for a recovery to stop before it.
 	after, err := k.sentinel(ctx)
 	if err != nil {

@@ -132,7 +132,7 @@ func (k *Keeper) look(timeline uint32, begin LSN, w written) error {
 		return &checks.BackupFault{Kind: checks.FaultStale, What: "a sentinel is not in the archive: " + err.Error()}
 	}
 	defer f.Close()
-	size := int64(g.SegmentBytes)
+	size := g.SegmentBytes
 	at := int64(uint64(begin) % uint64(size))  // #nosec G115 -- below the size of a segment
 	part := make([]byte, int64(w.after-begin)) // #nosec G115 -- within a segment
 	if _, err := f.ReadAt(part, at); err != nil {
