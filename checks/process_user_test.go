@@ -15,7 +15,7 @@ import (
 func TestLookAsTheUser(t *testing.T) {
 	const within = "GATE_TEST_WITHOUT_PTRACE"
 	if os.Geteuid() != 0 {
-		t.Skip("needs root, who has rights to lose")
+		t.Skip("SKIPPED: needs root, who has rights to lose; that a container's root sees other users' processes is NOT tested")
 	}
 	if os.Getenv(within) == "" {
 		cmd := exec.Command("setpriv", "--bounding-set=-all,+chown,+dac_override,+fowner,+kill,+setgid,+setuid", os.Args[0], "-test.run=^TestLookAsTheUser$")

@@ -22,7 +22,7 @@ func (w *world) measured(nonce string, args ...string) string {
 
 func TestApartMeasuresForSomebodyElseToSign(t *testing.T) {
 	if testing.Short() {
-		t.Skip("measures a commit")
+		t.Skip("SKIPPED under -short: measures a commit. Without it nothing here shows that evidence of another call is refused")
 	}
 	t.Parallel()
 	w := newWorld(t)

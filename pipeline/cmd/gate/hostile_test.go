@@ -415,7 +415,7 @@ func TestOwnersApprovalLetsAnOwnedChangeIn(t *testing.T) {
 
 func TestACommentRacesAForcePush(t *testing.T) {
 	if testing.Short() {
-		t.Skip("measures")
+		t.Skip("SKIPPED under -short: measures a change")
 	}
 	t.Parallel()
 	h := newHub(t)
@@ -435,7 +435,7 @@ func TestACommentRacesAForcePush(t *testing.T) {
 
 func TestTestsOfAChangeSeeNoSecret(t *testing.T) {
 	if testing.Short() {
-		t.Skip("measures")
+		t.Skip("SKIPPED under -short: measures a change")
 	}
 	t.Parallel()
 	w := newWorld(t)
