@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/smartcloudops/gate/environments"
@@ -49,6 +50,12 @@ type BackupPayload struct {
 	VerifySeconds  float64 `json:"verify_seconds"`
 	Answered       int     `json:"answered"` // safe requests that the app answered rightly from the copy
 	Asked          int     `json:"asked"`
+
+	// What was seen by who asked the service itself for what may be asked anywhere.
+	Requests int64   `json:"requests"`  // during the drill
+	Failed   int64   `json:"failed"`    // of those
+	QuietP95 float64 `json:"quiet_p95"` // before the drill
+	P95      float64 `json:"p95"`       // during it
 
 	Remote []BackupRemote `json:"remote"` // copies in an object store
 	Faults []BackupFault  `json:"faults"` // whatever is wrong, each in words
@@ -107,7 +114,7 @@ func Backup() Check {
 	return Check{
 		Name:      "backup",
 		Criterion: "backup",
-		Version:   1,
+		Version:   2,
 		Scope:     OfEnvironment,
 		InEnv:     true,
 		After:     []string{"load"},
@@ -163,6 +170,12 @@ func backupMeasure(ctx context.Context, in Input) (m Measurement, err error) {
 	if facts.ServerVersion != "" {
 		m.Tools["postgresql"] = facts.ServerVersion
 	}
+	watch, err := watchService(ctx, in)
+	if err != nil {
+		return Measurement{}, err
+	}
+	ended := sync.OnceFunc(func() { watch.end(&p) })
+	defer ended()
 	for p.Retakes = 0; ; p.Retakes++ {
 		if p.Retakes == backupRetakes {
 			return Measurement{Status: Invalid, Reason: errBackupBusy.Error()}, nil
@@ -187,6 +200,7 @@ func backupMeasure(ctx context.Context, in Input) (m Measurement, err error) {
 		}
 		in.Note("backup: a transaction came between, once more")
 	}
+	ended()
 	in.Note(fmt.Sprintf("backup: %d of %d tables equal, %d rows, %d faults", p.Equal, p.Tables, p.Rows, len(p.Faults)))
 	m.Payload = p
 	return m, nil
@@ -414,6 +428,7 @@ func backupPool(payloads [][]byte) ([]byte, error) {
 		}
 		newest.RPOSeconds = max(newest.RPOSeconds, r.RPOSeconds)
 		newest.RTOSeconds = max(newest.RTOSeconds, r.RTOSeconds)
+		newest.QuietP95, newest.P95 = min(newest.QuietP95, r.QuietP95), max(newest.P95, r.P95)
 		for _, f := range r.Faults {
 			if slices.Contains(backupLasting, f.Kind) && !slices.Contains(newest.Faults, f) {
 				newest.Faults = append(newest.Faults, f)

@@ -99,6 +99,7 @@ func payloads() map[string]any {
 			SystemIdentifier: "7", ServerVersion: "15.18", BaseTime: now.Add(-time.Hour), BaseAgeSeconds: 3600, BaseBytes: 1 << 26,
 			Streaming: true, Restored: true, Verified: true, Amcheck: true, Point: true, Tables: 3, Equal: 3, Rows: 1000,
 			Sequences: 1, Indexes: 3, Roles: 3, Extensions: 1, RPOSeconds: 0.1, RTOSeconds: 8, RestoreSeconds: 6, Answered: 2, Asked: 2,
+			Requests: 400, QuietP95: 0.002, P95: 0.002,
 			Remote: []checks.BackupRemote{}, Faults: []checks.BackupFault{},
 		},
 		"rollback": checks.RollbackPayload{

@@ -169,6 +169,7 @@ func payload(check, release string, now time.Time) any {
 		return checks.BackupPayload{
 			BaseTime: now.Add(-time.Hour), BaseAgeSeconds: 3600, Streaming: true, Restored: true, Verified: true, Amcheck: true, Point: true,
 			Tables: 3, Equal: 3, Rows: 1000, RPOSeconds: 0.1, RTOSeconds: 8, Answered: 2, Asked: 2,
+			Requests: 400, QuietP95: 0.002, P95: 0.002,
 			Remote: []checks.BackupRemote{}, Faults: []checks.BackupFault{},
 		}
 	case "rollback":

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
+	"github.com/smartcloudops/gate/pipeline/target/local/aside"
 )
 
 // apart is an instance of a release, on another database, apart from all
@@ -73,21 +73,20 @@ func (d *Daemon) startApart(ctx context.Context, rev target.Revision, databaseUR
 	var said tail
 	cmd.Stdout, cmd.Stderr = &said, &said
 	// It must not outlive this process, which is the only one to know of it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: d.credential, Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: d.credential, Setsid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 2 * time.Second
 	a := &apart{address: address, cancel: cancel, ended: make(chan struct{})}
 	started := make(chan error, 1)
 	go func() {
-		// The kernel counts the end of the thread that started it as ours.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
 		defer close(a.ended)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
+		// The kernel counts the end of the thread that started it as ours.
+		aside.StartFor(cmd, func(err error) {
+			started <- err
+			if err == nil {
+				_ = cmd.Wait()
+			}
+		})
 	}()
 	if err := <-started; err != nil {
 		cancel()

@@ -50,6 +50,10 @@ shape := {
 	"rto_seconds": "number",
 	"answered": "count",
 	"asked": "count",
+	"requests": "count",
+	"failed": "count",
+	"quiet_p95": "number",
+	"p95": "number",
 	"remote": "array",
 	"faults": "array",
 }
@@ -59,7 +63,7 @@ shape := {
 # description: faults of its shape come first
 judge(p) := lib.mistyped(lib.faults(p, shape, "payload")) if {
 	count(lib.faults(p, shape, "payload")) > 0
-} else := lib.ruled(rows(p), got(p), "")
+} else := lib.ruled(array.concat(rows(p), lib.calm(p, limits)), got(p), "")
 
 # METADATA
 # title: Demands on a backup
@@ -83,6 +87,7 @@ rows(p) := [
 	lib.row(p.asked >= 1, "inconclusive", "the app was not asked anything on the copy: app.yaml declares no safe request, or the copy was no good"),
 	lib.row(p.rpo_seconds > 0, "inconclusive", "how long a row takes into the archive was not measured"),
 	lib.row(p.rto_seconds > 0, "inconclusive", "how long it takes to serve from a copy was not measured"),
+	lib.row(p.failed == 0, "warn", sprintf("%d of %d requests to the service failed during the drill", [p.failed, p.requests])),
 	lib.row(is_elsewhere(p), "warn", "the backup is on the disk of the data alone: one disk takes both"),
 ]
 

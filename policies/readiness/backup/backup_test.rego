@@ -49,6 +49,25 @@ test_nothing_compared_is_inconclusive if {
 
 test_a_wrong_answer_from_the_copy_fails if with_payload([["answered", 1]]).verdict == "fail"
 
+test_a_drill_that_is_felt_warns if {
+	with_payload([["quiet_p95", 1], ["p95", 1.2]]).verdict == "pass"
+	c := with_payload([["quiet_p95", 1], ["p95", 1.21]])
+	c.verdict == "warn"
+	contains(c.why, "p95 was 1.21 s during the drill and 1 s before it")
+	with_payload([["quiet_p95", 0.01], ["p95", 0.0295]]).verdict == "pass"
+	with_payload([["quiet_p95", 0.01], ["p95", 0.031]]).verdict == "warn"
+	limited("slack_seconds", 0.1, [["quiet_p95", 0.01], ["p95", 0.1]]).verdict == "pass"
+	limited("max_p95_ratio", 2, [["quiet_p95", 1], ["p95", 1.9]]).verdict == "pass"
+	f := with_payload([["failed", 1]])
+	f.verdict == "warn"
+	contains(f.why, "1 of 400 requests to the service failed during the drill")
+}
+
+test_a_drill_that_nobody_watched_is_inconclusive if {
+	with_payload([["quiet_p95", 0]]).verdict == "inconclusive"
+	with_payload([["p95", 0]]).verdict == "inconclusive"
+}
+
 test_times_at_their_limits_pass_and_over_them_fail if {
 	with_payload([["rpo_seconds", 60]]).verdict == "pass"
 	with_payload([["rpo_seconds", 60.01]]).verdict == "fail"
@@ -89,7 +108,7 @@ test_a_bad_copy_elsewhere_fails if {
 test_absent_figures_are_errors if {
 	every path in [
 		"base_time", "base_age_seconds", "same_disk", "streaming", "restored", "verified", "amcheck", "point",
-		"tables", "equal", "rows", "rpo_seconds", "rto_seconds", "answered", "asked", "remote", "faults",
+		"tables", "equal", "rows", "rpo_seconds", "rto_seconds", "answered", "asked", "requests", "failed", "quiet_p95", "p95", "remote", "faults",
 	] {
 		fixtures.without("backup", "backup", sprintf("/payload/%s", [path])).verdict == "error"
 	}

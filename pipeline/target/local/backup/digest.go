@@ -129,6 +129,9 @@ func (k *Keeper) Mark(ctx context.Context) (m checks.BackupMark, err error) {
 	if _, err := conn.Exec(ctx, settle); err != nil {
 		return m, fmt.Errorf("describe the source: %w", err)
 	}
+	if err := k.db.GiveWay(ctx, conn); err != nil {
+		return m, err
+	}
 	readOnly := pgx.TxOptions{AccessMode: pgx.ReadOnly}
 	var first, last []checks.SequenceDigest
 	// Sequences come before the sentinel, whose commit makes durable what they

@@ -15,6 +15,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/pipeline/target/local/aside"
 )
 
 // Remote is an object store that base backups and complete segments of the
@@ -189,7 +190,7 @@ func (k *Keeper) sendBase(ctx context.Context, s *store, b *base, stem string) e
 	if err != nil {
 		return fmt.Errorf("pack the base backup: %w", err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := aside.Start(cmd); err != nil {
 		return fmt.Errorf("pack the base backup: %w", err)
 	}
 	err = s.put(ctx, stem+tarSuffix, out)
@@ -402,7 +403,7 @@ func (k *Keeper) unpack(ctx context.Context, s *store, name, dir string) error {
 	if err != nil {
 		return fmt.Errorf("unpack the base backup: %w", err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := aside.Start(cmd); err != nil {
 		return fmt.Errorf("unpack the base backup: %w", err)
 	}
 	_, err = io.Copy(pipe, in)

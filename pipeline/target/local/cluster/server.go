@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/smartcloudops/gate/pipeline/target/local/aside"
 )
 
 // openOwn makes or finds the environment's own cluster and gets it running.
@@ -167,10 +169,18 @@ func (c *Cluster) launch(port int) (pid int, from int64, err error) {
 	cmd.Env = childEnv
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = c.runner.attr()
-	if err := cmd.Start(); err != nil {
+	begin := cmd.Start
+	if c.copied {
+		begin = func() error { return aside.Start(cmd) }
+	}
+	if err := begin(); err != nil {
 		return 0, 0, fmt.Errorf("start PostgreSQL from %s: %w", c.bin.dir, err)
 	}
 	pid = cmd.Process.Pid
+	if c.copied {
+		c.unfollow()
+		c.unfollow = aside.Follow(pid)
+	}
 	c.mu.Lock()
 	c.pid, c.child, c.port, c.ready = pid, pid, port, false
 	c.mu.Unlock()

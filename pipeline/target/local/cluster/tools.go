@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/smartcloudops/gate/pipeline/target/local/aside"
 )
 
 // ErrNoTool: a program that comes with PostgreSQL is not beside the others.
@@ -26,6 +29,20 @@ func (c *Cluster) Connect(ctx context.Context, database string) (*pgx.Conn, erro
 		return nil, c.explain(err, "connect")
 	}
 	return conn, nil
+}
+
+// GiveWay has the session give way to all other processes, and work in one
+// process alone. An external server's sessions stay as they are.
+func (c *Cluster) GiveWay(ctx context.Context, conn *pgx.Conn) error {
+	if c.external {
+		return nil
+	}
+	aside.Lower(int(conn.PgConn().PID()))
+	// Others that work for a session are no children of it.
+	if _, err := conn.Exec(ctx, "SET max_parallel_workers_per_gather = 0"); err != nil {
+		return c.explain(err, "have a session give way")
+	}
+	return nil
 }
 
 // Name is the name of the app's database.
@@ -64,20 +81,26 @@ func (c *Cluster) Command(ctx context.Context, program string, args ...string) (
 	return cmd, nil
 }
 
-// Run is Command to its end; the error names what the program complained of.
+// Run is Command to its end, giving way to all other processes; the error names
+// what the program complained of.
 func (c *Cluster) Run(ctx context.Context, program string, args ...string) (string, error) {
 	cmd, err := c.Command(ctx, program, args...)
 	if err != nil {
 		return "", err
 	}
-	out, err := cmd.CombinedOutput()
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err = aside.Start(cmd); err == nil {
+		err = cmd.Wait()
+	}
+	out := said.String()
 	if ctx.Err() != nil {
-		return string(out), fmt.Errorf("%s: %w", filepath.Base(program), ctx.Err())
+		return out, fmt.Errorf("%s: %w", filepath.Base(program), ctx.Err())
 	}
 	if err != nil {
-		return string(out), explainOutput(err, string(out), filepath.Base(program), c.dir)
+		return out, explainOutput(err, out, filepath.Base(program), c.dir)
 	}
-	return string(out), nil
+	return out, nil
 }
 
 // ConnectArgs are the arguments by which PostgreSQL's programs find the server
