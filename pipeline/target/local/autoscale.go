@@ -14,6 +14,7 @@ import (
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 	"github.com/smartcloudops/gate/pipeline/target/local/scaling"
 	"github.com/smartcloudops/gate/pipeline/target/local/supervisor"
 )
@@ -308,7 +309,7 @@ func (a *autoscaler) write() {
 func (a *autoscaler) save() {
 	b, err := json.Marshal(scalingFile{a.view.Since, a.view.Saved, a.view.Changes})
 	if err == nil {
-		err = writeFile(a.d.paths.scaling(), b)
+		err = durable.Replace(a.d.paths.scaling(), b, 0o600)
 	}
 	if err != nil {
 		a.d.opt.Log.Warn("what scaling has saved was not written down", "error", err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/smartcloudops/gate/pipeline/target"
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 )
 
 const (
@@ -105,7 +106,7 @@ func (o *operations) record(ctx context.Context) (tried bool, err error) {
 func (o *operations) save() {
 	b, err := json.Marshal(operationsFile{o.waiting, o.left})
 	if err == nil {
-		err = writeFile(o.d.paths.operations(), b)
+		err = durable.Replace(o.d.paths.operations(), b, 0o600)
 	}
 	if err != nil {
 		o.d.opt.Log.Warn("what the daemon did by itself was not written down", "error", err)

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 )
 
 // owner says who listens on an address, for others who would like to.
@@ -76,7 +77,7 @@ func (d *Daemon) own(e *environments.Environment) error {
 	if err != nil {
 		return fmt.Errorf("owner of %s: %w", e.Listen, err)
 	}
-	return writeFile(ownerFile(e.Listen), b)
+	return durable.Replace(ownerFile(e.Listen), b, 0o600)
 }
 
 // taken says by whom, as far as it is known.

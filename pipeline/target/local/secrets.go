@@ -20,6 +20,7 @@ import (
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/release"
 	"github.com/smartcloudops/gate/pipeline/target"
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 )
 
 // placements are the secrets that a process's variables refer to.
@@ -126,7 +127,7 @@ func readSecretKey(file string) ([]byte, error) {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		b = []byte(rand.Text() + rand.Text())
-		return b, writeFile(file, b)
+		return b, durable.Replace(file, b, 0o600)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("key of fingerprints: %w", err)

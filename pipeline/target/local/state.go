@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 )
 
 // state is what the daemon must still know after it was killed. It is written
@@ -78,30 +78,7 @@ func (s state) write(file string) error {
 	if err != nil {
 		return fmt.Errorf("write the environment's state: %w", err)
 	}
-	return writeFile(file, b)
-}
-
-// writeFile replaces a file in one step that survives a crash.
-func writeFile(file string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file))
-	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
-	}
-	return nil
+	return durable.Replace(file, b, 0o600)
 }
 
 // undo takes back what a killed daemon was in the middle of, where that is no

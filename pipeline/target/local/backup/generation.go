@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 )
 
 // generation is an archive without a gap, and the base backups that were made
@@ -116,18 +118,5 @@ func writeJSON(file string, v any) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", file, err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(file), ".json")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
-	}
-	return nil
+	return durable.Replace(file, b, 0o600)
 }

@@ -8,10 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 )
 
 func encodeCert(der []byte) []byte {
@@ -73,43 +74,11 @@ func parsePair(chain, key []byte) (*tls.Certificate, error) {
 
 // writeFile replaces a file in one step: after a crash there is the old one or
 // the new one, never half of it.
-func writeFile(path string, data []byte) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("certificates: write %s; check space and permissions: %w", path, err)
-		}
-	}()
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
+func writeFile(path string, data []byte) error {
+	if err := durable.Replace(path, data, 0o600); err != nil {
+		return fmt.Errorf("certificates: %w; check space and permissions", err)
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if closeErr := d.Close(); err == nil {
-		err = closeErr
-	}
-	return err
+	return nil
 }
 
 // lock keeps other processes out until the function it returns is called.

@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 )
 
 // defaults are modest: one environment shares its machine with another and
@@ -106,7 +108,7 @@ func (c *Cluster) writeConfig(port int) error {
 	}
 	for name, text := range map[string]string{"postgresql.conf": b.String(), "pg_hba.conf": access, "pg_ident.conf": ""} {
 		if err == nil {
-			err = writeDurably(filepath.Join(dir, name), []byte(text), 0o644)
+			err = durable.Replace(filepath.Join(dir, name), []byte(text), 0o644)
 		}
 	}
 	return explainSpace(err, "write the database's configuration", dir)
@@ -162,7 +164,7 @@ func (c *Cluster) pickPort() (int, error) {
 }
 
 func (c *Cluster) keepPort(port int) error {
-	return explainSpace(writeDurably(c.path(portFile), []byte(strconv.Itoa(port)+"\n"), 0o600), "keep the database's port", c.path(portFile))
+	return explainSpace(durable.Replace(c.path(portFile), []byte(strconv.Itoa(port)+"\n"), 0o600), "keep the database's port", c.path(portFile))
 }
 
 // newPort picks below the range that kernels give to outgoing connections: one

@@ -12,8 +12,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
+
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 )
 
 // secrets is what Dir/passwords.json holds. ID marks the database as this
@@ -65,7 +66,7 @@ func createSecrets(path string) (secrets, error) {
 	if err != nil {
 		return secrets{}, fmt.Errorf("encode passwords: %w", err)
 	}
-	if err := writeDurably(path, append(b, '\n'), 0o600); err != nil {
+	if err := durable.Replace(path, append(b, '\n'), 0o600); err != nil {
 		return secrets{}, explainSpace(err, "keep passwords", path)
 	}
 	return s, nil
@@ -77,43 +78,6 @@ func random(n int) string {
 	b := make([]byte, n)
 	rand.Read(b)
 	return hex.EncodeToString(b)
-}
-
-// writeDurably replaces path as a whole: after a crash it holds the old
-// content or the new.
-func writeDurably(path string, b []byte, mode fs.FileMode) (err error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if err = f.Chmod(mode); err != nil {
-		return err
-	}
-	if _, err = f.Write(b); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // verifier is what PostgreSQL keeps of a password (RFC 5803). It is computed

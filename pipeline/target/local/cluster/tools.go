@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/smartcloudops/gate/pipeline/target/local/aside"
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 )
 
 // ErrNoTool: a program that comes with PostgreSQL is not beside the others.
@@ -125,7 +126,7 @@ func (c *Cluster) Login() error {
 	if b, err := os.ReadFile(path); err == nil && string(b) == text {
 		return nil
 	}
-	err := writeDurably(path, []byte(text), 0o600)
+	err := durable.Replace(path, []byte(text), 0o600)
 	if err == nil {
 		err = c.runner.own(path)
 	}

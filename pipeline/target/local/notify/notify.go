@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 )
 
 // Options of a Notifier. Dir and Log are required.
@@ -220,7 +221,7 @@ func (n *Notifier) deliver(ctx context.Context, s Sender, q queued) {
 	b, err := json.Marshal(n.receipts)
 	n.mu.Unlock()
 	if err == nil {
-		err = writeFile(n.receiptsFile(), b)
+		err = durable.Replace(n.receiptsFile(), b, 0o600)
 	}
 	if err != nil {
 		n.opt.Log.Warn("that an alert was delivered can't be noted; it may come twice", "error", err)

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 )
 
 // queued is a message on its way to one route.
@@ -38,7 +40,7 @@ func (n *Notifier) put(route string, m Message) error {
 	}
 	// By time and then in the order of a alert's life: it fires before it ends.
 	name := fmt.Sprintf("%020d-%s-%s.json", m.Raised.UnixNano(), route, m.ID)
-	return writeFile(filepath.Join(n.queueDir(), name), b)
+	return durable.Replace(filepath.Join(n.queueDir(), name), b, 0o600)
 }
 
 // waiting are the messages that nobody has taken yet, oldest first. What can't be
@@ -74,27 +76,4 @@ func (n *Notifier) waiting() []queued {
 	}
 	slices.SortStableFunc(all, func(a, b queued) int { return strings.Compare(a.file, b.file) })
 	return all
-}
-
-// writeFile replaces a file in one step that survives a crash.
-func writeFile(file string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file))
-	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
-	}
-	return nil
 }

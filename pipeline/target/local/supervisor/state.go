@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 )
 
 const stateVersion = 1
@@ -109,7 +111,7 @@ func (s *Supervisor) save() error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(s.opt.StateFile, append(b, '\n')); err != nil {
+	if err := durable.Replace(s.opt.StateFile, append(b, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write the instances' state: %w", err)
 	}
 	return nil
@@ -121,31 +123,6 @@ func (s *Supervisor) saveOrWarn() {
 	if err := s.save(); err != nil {
 		s.opt.Log.Warn("change of an instance not recorded; going on", "err", err)
 	}
-}
-
-// replaceFile writes b so that after a crash the file is the old one or the new
-// one. There is one writer, so the name of the new file is fixed and a crash
-// leaves no litter.
-func replaceFile(file string, b []byte) error {
-	f, err := os.OpenFile(file+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(file+".new", file); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // tokenMark is what all tokens of a state file begin with. It follows from the

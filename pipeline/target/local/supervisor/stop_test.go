@@ -137,9 +137,9 @@ func TestUnwritableState(t *testing.T) {
 	r := newRig(t, nil)
 	s := r.open(nil)
 	one, two := r.start("sha256:one"), r.start("sha256:one")
-	// A folder in place of the file that is to be renamed: root may write anywhere.
-	block := filepath.Join(r.dir, "instances.json.new")
-	if err := os.Mkdir(block, 0o700); err != nil {
+	// A folder in place of the file: root may write anywhere.
+	block := filepath.Join(r.dir, "instances.json")
+	if err := errors.Join(os.Remove(block), os.Mkdir(block, 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Start(t.Context(), "sha256:one"); err == nil || !strings.Contains(err.Error(), "write the instances' state") {

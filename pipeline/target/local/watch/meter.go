@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 )
 
 // stepTolerance is by how much the machine's clock may run off in a second
@@ -255,16 +255,7 @@ func (m *Meter) Save() error {
 	if err != nil {
 		return fmt.Errorf("hours of uptime: %w", err)
 	}
-	temp, err := os.CreateTemp(filepath.Dir(m.file), ".hours-")
-	if err != nil {
-		return fmt.Errorf("hours of uptime: %w", err)
-	}
-	defer os.Remove(temp.Name())
-	_, err = temp.Write(b)
-	if err := errors.Join(err, temp.Close()); err != nil {
-		return fmt.Errorf("hours of uptime: %w", err)
-	}
-	if err := os.Rename(temp.Name(), m.file); err != nil {
+	if err := durable.Replace(m.file, b, 0o600); err != nil {
 		return fmt.Errorf("hours of uptime: %w", err)
 	}
 	return nil

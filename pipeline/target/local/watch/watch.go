@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 	"github.com/smartcloudops/gate/pipeline/target/local/notify"
 )
 
@@ -346,11 +347,7 @@ func (w *Watcher) save() {
 	slices.SortFunc(all, func(a, b *firing) int { return a.Since.Compare(b.Since) })
 	b, err := json.Marshal(all)
 	if err == nil {
-		temp := w.file() + ".new"
-		err = os.WriteFile(temp, b, 0o600)
-		if err == nil {
-			err = os.Rename(temp, w.file())
-		}
+		err = durable.Replace(w.file(), b, 0o600)
 	}
 	if err != nil {
 		w.opt.Log.Error("which alerts fire can't be kept", "error", err)
