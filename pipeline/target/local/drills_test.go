@@ -61,6 +61,7 @@ func (b breakable) Break(ctx context.Context, part string) (checks.Broken, error
 
 func (b breakable) Mend(_ context.Context, part string) (string, error) {
 	if part == checks.PartDaemon {
+		<-time.After(b.p.away)
 		b.p.open()
 		b.opens.Add(1)
 	}
@@ -178,6 +179,7 @@ func TestNobodyIsRefusedWhileTheDaemonIsAway(t *testing.T) {
 	// And without it, they are.
 	p.grip.leave(true)
 	p.opt.Hold = false
+	p.away = 400 * time.Millisecond // in which 20 requests are due
 	got, m = measured[checks.RestartPayload](p, checks.Restart(), "one", "one", 0)
 	if len(got.Faults) != 3 || got.Faults[1].Refused == 0 {
 		t.Errorf("%s (%s): %+v", m.Status, m.Reason, got)

@@ -78,6 +78,7 @@ type place struct {
 	releases map[string]string // name → digest
 	roots    *x509.CertPool
 	patience time.Duration // of a drill, until a change of scale is there
+	away     time.Duration // how long the daemon is away in a drill, and longer
 	*Daemon
 	leave func() // ends Run, and waits
 }
