@@ -428,7 +428,10 @@ func backupPool(payloads [][]byte) ([]byte, error) {
 		}
 		newest.RPOSeconds = max(newest.RPOSeconds, r.RPOSeconds)
 		newest.RTOSeconds = max(newest.RTOSeconds, r.RTOSeconds)
-		newest.QuietP95, newest.P95 = min(newest.QuietP95, r.QuietP95), max(newest.P95, r.P95)
+		newest.Requests, newest.Failed = newest.Requests+r.Requests, newest.Failed+r.Failed
+		if r.QuietP95 > 0 { // else nobody could be asked then
+			newest.QuietP95, newest.P95 = min(newest.QuietP95, r.QuietP95), max(newest.P95, r.P95)
+		}
 		for _, f := range r.Faults {
 			if slices.Contains(backupLasting, f.Kind) && !slices.Contains(newest.Faults, f) {
 				newest.Faults = append(newest.Faults, f)

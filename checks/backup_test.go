@@ -77,6 +77,18 @@ func TestBackupPool(t *testing.T) {
 	if p := pool(bad, good); !p.Restored || p.RPOSeconds != 3 || p.RTOSeconds != 10 || len(p.Faults) != 1 || p.Faults[0].Kind != FaultCorrupt {
 		t.Errorf("tried again on the same base backup: %+v", p)
 	}
+	unseen, calm, felt := good, good, good
+	calm.Requests, calm.QuietP95, calm.P95 = 100, 0.002, 0.003
+	felt.Requests, felt.Failed, felt.QuietP95, felt.P95 = 100, 1, 0.001, 0.009
+	if p := pool(unseen, calm); p.QuietP95 != 0.002 || p.P95 != 0.003 || p.Requests != 100 {
+		t.Errorf("seen the second time only: %+v", p)
+	}
+	if p := pool(felt, calm); p.QuietP95 != 0.001 || p.P95 != 0.009 || p.Requests != 200 || p.Failed != 1 {
+		t.Errorf("felt the first time: %+v", p)
+	}
+	if p := pool(calm, unseen); p.QuietP95 != 0 {
+		t.Errorf("not seen the last time: %+v", p)
+	}
 	newer := good
 	newer.BaseTime = base.Add(time.Hour)
 	if p := pool(bad, newer); len(p.Faults) != 0 || p.RPOSeconds != 1 {
@@ -84,6 +96,22 @@ func TestBackupPool(t *testing.T) {
 	}
 	if _, err := Backup().Pool(nil); err == nil {
 		t.Error("nothing was pooled")
+	}
+}
+
+func TestOnlyRightAnswersAreTimed(t *testing.T) {
+	due := time.Now()
+	var samples []drillSample
+	for i := range 100 {
+		samples = append(samples, drillSample{due: due, done: due.Add(time.Duration(i+1) * time.Millisecond)})
+	}
+	samples = append(samples, drillSample{due: due, done: due.Add(time.Minute), why: "closed"})
+	p95, failed := answeredP95(samples)
+	if p95 < 0.094 || p95 > 0.096 || failed != 1 {
+		t.Errorf("p95 %v s, %d failed", p95, failed)
+	}
+	if p95, failed := answeredP95(samples[100:]); p95 != 0 || failed != 1 {
+		t.Errorf("nothing was answered: p95 %v s, %d failed", p95, failed)
 	}
 }
 

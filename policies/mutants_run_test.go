@@ -126,7 +126,7 @@ func (q trial) tells(ctx context.Context, e *evaluation) bool {
 // TestNoMutationPasses.
 func TestMutants(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes its time")
+		t.Skip("SKIPPED under -short: minutes. Without it nothing shows that the policies' tests notice a changed rule")
 	}
 	t.Parallel()
 	// Each evaluation leaves much behind that is small and gone at once.

@@ -67,7 +67,7 @@ func childOf(t *testing.T, pid int) int {
 
 func TestWhatIsStartedGivesWayWithItsChildren(t *testing.T) {
 	if own := niceness(t, os.Getpid()); own >= Niceness {
-		t.Skipf("this process has niceness %d itself: that others give way is not shown", own)
+		t.Skipf("SKIPPED: this process has niceness %d itself; that others give way is NOT shown", own)
 	}
 	before := niceness(t, os.Getpid())
 	cmd := sleeper()
@@ -114,7 +114,7 @@ func TestWhatIsStartedGivesWayWithItsChildren(t *testing.T) {
 
 func TestChildrenAreFollowed(t *testing.T) {
 	if own := niceness(t, os.Getpid()); own >= Niceness {
-		t.Skipf("this process has niceness %d itself: that others give way is not shown", own)
+		t.Skipf("SKIPPED: this process has niceness %d itself; that others give way is NOT shown", own)
 	}
 	cmd := sleeper()
 	if err := cmd.Start(); err != nil {
