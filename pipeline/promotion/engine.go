@@ -47,6 +47,11 @@ type Engine struct {
 	Claim bool
 
 	restored bool // the target was seen to serve what is desired, or made to
+	back     *withdrawal
+
+	// Stand in for Judge where promotions are simulated; nil: nothing does.
+	decide  func(ctx context.Context, v *View, rec *ReleaseRecord) (DecisionRecord, error)
+	compare func(ctx context.Context, rec *ReleaseRecord, round int, arms target.Arms) (DecisionRecord, error)
 }
 
 // Run carries out requests until ctx ends. A promotion that ctx, or anything
@@ -57,6 +62,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	for {
 		err := e.once(ctx)
 		if ctx.Err() != nil {
+			e.farewell(context.WithoutCancel(ctx))
 			return nil
 		}
 		// The same trouble is said once, not twice a second.
@@ -72,6 +78,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			e.farewell(context.WithoutCancel(ctx))
 			return nil
 		case <-time.After(pause):
 		case <-e.Poke:
@@ -135,6 +142,9 @@ func (e *Engine) take(ctx context.Context, t Transition, rec *ReleaseRecord, bef
 			return e.failed(ctx, t, err)
 		}
 	}
+	if stop, err := e.overdue(ctx, &t); stop || err != nil {
+		return err
+	}
 	if t.Kind == Promote && rec.Declarations.App.Migrate != nil {
 		if err := e.record(ctx, &t, Migrate, ""); err != nil {
 			return err
@@ -144,7 +154,7 @@ func (e *Engine) take(ctx context.Context, t Transition, rec *ReleaseRecord, bef
 		}
 	}
 	var baseline *target.Arm
-	if before.Stable != "" && rev.Environment.Promotion.Canary != nil && t.Kind == Promote {
+	if before.Stable != "" && t.Kind == Promote {
 		ended, arm, err := e.canary(ctx, &t, rec, rev)
 		if err != nil || ended {
 			return err
@@ -175,12 +185,20 @@ func (e *Engine) finish(ctx context.Context, t Transition, rec *ReleaseRecord, b
 		if err := e.record(ctx, &t, Soak, ""); err != nil {
 			return err
 		}
-		why, err := e.soak(ctx, rec, soak, baseline)
+		back, d, err := e.soak(ctx, rec, soak, baseline)
 		if err != nil {
 			return err
 		}
-		if why != "" {
-			return e.withdraw(ctx, t, RolledBack, CodeRolledBack, why)
+		if d != nil {
+			t.Decision = d.Decision.ID
+		}
+		if back != nil {
+			err := e.withdraw(ctx, t, back.state, back.code, back.why)
+			if d == nil {
+				return err
+			}
+			_, derr := e.Journal.Decision(ctx, *d)
+			return errors.Join(err, derr)
 		}
 	}
 	if err := e.record(ctx, &t, Retire, ""); err != nil {
@@ -189,7 +207,7 @@ func (e *Engine) finish(ctx context.Context, t Transition, rec *ReleaseRecord, b
 	if err := e.Target.Retire(ctx, t.Token); err != nil {
 		e.Log.Warn("the previous release's instances did not stop", "error", err)
 	}
-	return e.end(ctx, t, Succeeded, CodePass, "")
+	return e.contract(ctx, t, rec)
 }
 
 // failed ends a promotion that has not touched the traffic.
@@ -201,19 +219,34 @@ func (e *Engine) failed(ctx context.Context, t Transition, err error) error {
 	return e.end(ctx, t, state, code, oneLine(err)+"; what served before serves on")
 }
 
+// withdrawal is one that has been decided. It is kept until it is on record:
+// neither a target that does not answer nor a full disk makes it forgotten.
+type withdrawal struct {
+	token    int64
+	state    State
+	code     int
+	why      string
+	decision string
+	since    time.Time
+}
+
 // withdraw gives the traffic back, and only then writes why.
 func (e *Engine) withdraw(ctx context.Context, t Transition, state State, code int, why string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	verdict := e.Now()
+	if e.back == nil || e.back.token != t.Token {
+		e.back = &withdrawal{t.Token, state, code, why, t.Decision, time.Now()}
+	}
 	err := e.Target.Withdraw(ctx, t.Token)
-	took := e.Now().Sub(verdict)
+	// By the clock that nobody sets.
+	took := time.Since(e.back.since)
 	if err != nil {
 		// Not ended: the traffic may still be where it must not be, and it is
 		// tried again.
 		return fmt.Errorf("withdraw release %s from %s: %w", short(t.Release), e.Environment, err)
 	}
+	t.Ending, t.Code = state, code
 	if err := e.record(ctx, &t, Withdraw, why); err != nil {
 		return err
 	}

@@ -49,6 +49,12 @@ func (c *PromoteCmd) Run(ctx context.Context, g *Globals) error {
 		}
 	}
 	rec := v.Releases[found[0]]
+	if why := v.NoWayTo(c.To, rec.Release); why != "" {
+		return &Exit{promotion.CodeUsage, errors.New(why)}
+	}
+	if why := v.NoReturn(c.To, rec); why != "" {
+		fmt.Fprintln(s.Err, "gate: note:", why)
+	}
 	return s.ask(ctx, promotion.Request{Environment: c.To, Release: rec.Release, Commit: rec.Commit, Record: found[0], By: s.by(), Reason: c.Reason}, c.RemoteFlags)
 }
 
@@ -90,12 +96,15 @@ func (c *RollbackCmd) Run(ctx context.Context, g *Globals) error {
 				break
 			}
 		}
+		if why := v.NoWayBackTo(c.Environment, target); target != "" && why != "" {
+			return &Exit{promotion.CodeUsage, errors.New(why)}
+		}
 		if target == "" {
 			return &Exit{promotion.CodeUsage, fmt.Errorf("release %q has never served in %s: gate history %s shows those that have", c.To, c.Environment, c.Environment)}
 		}
 	}
 	if target == "" {
-		return &Exit{promotion.CodeUsage, fmt.Errorf("nothing served in %s before what serves now: gate history %s shows what did", c.Environment, c.Environment)}
+		return &Exit{promotion.CodeUsage, fmt.Errorf("nothing that %s could go back to served before what serves now: gate history %s shows what did", c.Environment, c.Environment)}
 	}
 	rec := v.Releases[target]
 	return s.ask(ctx, promotion.Request{Environment: c.Environment, Release: rec.Release, Commit: rec.Commit, By: s.by(), Reason: c.Reason, Rollback: true}, c.RemoteFlags)
