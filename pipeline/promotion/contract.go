@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
@@ -92,6 +93,9 @@ func (e *Engine) overdue(ctx context.Context, t *Transition) (stop bool, err err
 	c := v.ContractDue(e.Environment, serves)
 	if c == nil || t.Kind != Promote || !deferred(serves, e.Environment) {
 		return false, nil
+	}
+	if slices.ContainsFunc(v.Environment(e.Environment).History, func(h Transition) bool { return h.State == Succeeded && h.Release == t.Release }) {
+		return false, nil // it is from before, and needs what would be taken away
 	}
 	t.Contract, t.Overdue = c.Name, true
 	if err := e.record(ctx, t, Contract, "left by release "+short(serves.Release)); err != nil {

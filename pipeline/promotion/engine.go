@@ -171,8 +171,21 @@ func (e *Engine) complete(ctx context.Context, t Transition, rec *ReleaseRecord,
 		return err
 	}
 	if err := e.Target.Complete(ctx, t.Token, rec.Revision(e.Environment)); err != nil {
-		state, code := broken(err)
-		return e.withdraw(ctx, t, state, code, oneLine(err))
+		there := false
+		if !behind || t.Kind == Rollback {
+			// There is nothing to go back to, or nobody wants to. What it says may be
+			// about the answer alone.
+			s, serr := e.Target.Status(ctx)
+			if serr != nil {
+				return errors.Join(err, serr)
+			}
+			there = s.Revision == rec.Revision(e.Environment).ID() && s.Canary == ""
+		}
+		if !there {
+			state, code := broken(err)
+			return e.withdraw(ctx, t, state, code, oneLine(err))
+		}
+		e.Log.Warn("it serves, whatever the target says", "environment", e.Environment, "release", short(t.Release), "error", err)
 	}
 	return e.finish(ctx, t, rec, baseline, behind)
 }

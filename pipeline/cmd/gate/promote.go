@@ -104,7 +104,7 @@ func (c *RollbackCmd) Run(ctx context.Context, g *Globals) error {
 		}
 	}
 	if target == "" {
-		return &Exit{promotion.CodeUsage, fmt.Errorf("nothing that %s could go back to served before what serves now: gate history %s shows what did", c.Environment, c.Environment)}
+		return &Exit{promotion.CodeUsage, fmt.Errorf("nothing served in %s before what serves now: gate history %s shows what did", c.Environment, c.Environment)}
 	}
 	rec := v.Releases[target]
 	return s.ask(ctx, promotion.Request{Environment: c.Environment, Release: rec.Release, Commit: rec.Commit, By: s.by(), Reason: c.Reason, Rollback: true}, c.RemoteFlags)
