@@ -153,28 +153,30 @@ func (e *Engine) take(ctx context.Context, t Transition, rec *ReleaseRecord, bef
 			return e.failed(ctx, t, err)
 		}
 	}
-	var baseline *target.Arm
 	if before.Stable != "" && t.Kind == Promote {
 		ended, arm, err := e.canary(ctx, &t, rec, rev)
 		if err != nil || ended {
 			return err
 		}
-		baseline = arm
+		if arm != nil {
+			arm.Histogram = "" // it is too long for a record
+			t.Baseline = arm
+		}
 	}
-	return e.complete(ctx, t, rec, baseline, before.Stable != "")
+	return e.complete(ctx, t, rec, before.Stable != "")
 }
 
 // complete gives the release all traffic. behind: another one served before,
 // which can be gone back to.
-func (e *Engine) complete(ctx context.Context, t Transition, rec *ReleaseRecord, baseline *target.Arm, behind bool) error {
+func (e *Engine) complete(ctx context.Context, t Transition, rec *ReleaseRecord, behind bool) error {
 	if err := e.record(ctx, &t, Complete, ""); err != nil {
 		return err
 	}
 	if err := e.Target.Complete(ctx, t.Token, rec.Revision(e.Environment)); err != nil {
 		there := false
-		if !behind || t.Kind == Rollback {
-			// There is nothing to go back to, or nobody wants to. What it says may be
-			// about the answer alone.
+		if t.Kind == Rollback {
+			// Nobody wants to go back to what it flees from. What was said may be about
+			// the answer alone.
 			s, serr := e.Target.Status(ctx)
 			if serr != nil {
 				return errors.Join(err, serr)
@@ -187,18 +189,18 @@ func (e *Engine) complete(ctx context.Context, t Transition, rec *ReleaseRecord,
 		}
 		e.Log.Warn("it serves, whatever the target says", "environment", e.Environment, "release", short(t.Release), "error", err)
 	}
-	return e.finish(ctx, t, rec, baseline, behind)
+	return e.finish(ctx, t, rec, behind)
 }
 
 // finish watches a release that has all traffic, and lets go of the one before.
 // A rollback is not watched: what it fled from is nothing to go back to.
-func (e *Engine) finish(ctx context.Context, t Transition, rec *ReleaseRecord, baseline *target.Arm, behind bool) error {
+func (e *Engine) finish(ctx context.Context, t Transition, rec *ReleaseRecord, behind bool) error {
 	soak := rec.Revision(e.Environment).Environment.Promotion.Soak.D()
 	if soak > 0 && behind && t.Kind == Promote {
 		if err := e.record(ctx, &t, Soak, ""); err != nil {
 			return err
 		}
-		back, d, err := e.soak(ctx, rec, soak, baseline)
+		back, d, err := e.soak(ctx, rec, soak, t.Baseline)
 		if err != nil {
 			return err
 		}
@@ -214,11 +216,13 @@ func (e *Engine) finish(ctx context.Context, t Transition, rec *ReleaseRecord, b
 			return errors.Join(err, derr)
 		}
 	}
+	t.Baseline = nil
 	if err := e.record(ctx, &t, Retire, ""); err != nil {
 		return err
 	}
 	if err := e.Target.Retire(ctx, t.Token); err != nil {
 		e.Log.Warn("the previous release's instances did not stop", "error", err)
+		e.restored = false // looked after once this has ended
 	}
 	return e.contract(ctx, t, rec)
 }
@@ -259,11 +263,34 @@ func (e *Engine) withdraw(ctx context.Context, t Transition, state State, code i
 		// tried again.
 		return fmt.Errorf("withdraw release %s from %s: %w", short(t.Release), e.Environment, err)
 	}
-	t.Ending, t.Code = state, code
+	if there, rec, err := e.nothingBehind(ctx, t); err != nil {
+		return err
+	} else if there {
+		e.back = nil
+		return e.finish(ctx, t, rec, false)
+	}
+	t.Ending, t.Code, t.Baseline = state, code, nil
 	if err := e.record(ctx, &t, Withdraw, why); err != nil {
 		return err
 	}
 	return e.end(ctx, t, state, code, fmt.Sprintf("%s; all traffic was back %s after the verdict", why, took.Round(time.Millisecond)))
+}
+
+// nothingBehind says whether a first release serves after all, and so stays: what
+// was to be undone had come to its end meanwhile, and nothing is to go back to.
+func (e *Engine) nothingBehind(ctx context.Context, t Transition) (there bool, rec *ReleaseRecord, err error) {
+	if t.From != "" {
+		return false, nil, nil
+	}
+	v, err := e.Journal.View(ctx)
+	if err != nil {
+		return false, nil, err
+	}
+	if rec = v.Releases[t.Record]; rec == nil {
+		return false, nil, nil
+	}
+	s, err := e.Target.Status(ctx)
+	return s.Revision == rec.Revision(e.Environment).ID(), rec, err
 }
 
 func (e *Engine) record(ctx context.Context, t *Transition, s Step, why string) error {

@@ -114,6 +114,8 @@ type Transition struct {
 	Rounds      int    `json:"rounds,omitempty"`   // how many there are
 	Weight      int    `json:"weight,omitempty"`   // percent of the traffic in this round
 	Contract    string `json:"contract,omitempty"` // name of the contract that the promotion has begun
+	// Baseline is what the release is compared with once it has all traffic.
+	Baseline *target.Arm `json:"baseline,omitempty"`
 	// Overdue: the contract is that of the release that served before.
 	Overdue        bool      `json:"overdue,omitempty"`
 	ContractFailed bool      `json:"contract_failed,omitempty"` // it is tried again

@@ -33,7 +33,7 @@ func (e *Engine) resume(ctx context.Context, v *View) error {
 	}
 	if t.Kind == Rollback {
 		// It was asked for to get away from something: it goes on.
-		return e.complete(ctx, t, rec, nil, false)
+		return e.complete(ctx, t, rec, false)
 	}
 	status, err := e.Target.Status(ctx)
 	if err != nil {
@@ -45,10 +45,10 @@ func (e *Engine) resume(ctx context.Context, v *View) error {
 	switch ev.Reached {
 	case Contract:
 		// There is no way back.
-		return e.complete(ctx, t, rec, nil, false)
+		return e.complete(ctx, t, rec, false)
 	case Complete, Soak, Retire:
 		if serves {
-			return e.finish(ctx, t, rec, nil, status.Warm != "" && ev.Reached != Retire)
+			return e.finish(ctx, t, rec, status.Warm != "" && ev.Reached != Retire)
 		}
 	}
 	const why = "gate was stopped in the middle of the promotion"
@@ -115,7 +115,10 @@ func (e *Engine) restore(ctx context.Context, v *View) error {
 	}
 	rev := desired.Revision(e.Environment)
 	if s.Revision == rev.ID() {
-		return nil
+		if s.Warm == "" {
+			return nil
+		}
+		return e.Target.Retire(ctx, s.Token)
 	}
 	if e.Provide != nil {
 		if err := e.Provide(ctx, desired); err != nil {

@@ -148,7 +148,7 @@ func (m *simTarget) look(op string) {
 	if m.canary == nil && m.weight != 0 {
 		w.fail("after %s nobody gets %d%% of the traffic", op, m.weight)
 	}
-	if m.canary == nil && !w.verdictAt.IsZero() && !w.nature(released(m.stable)).worse() {
+	if m.canary == nil && !w.verdictAt.IsZero() && released(m.stable) != w.verdictOn {
 		if took := time.Since(w.verdictAt); took > time.Second && !w.faultySince(w.verdictAt) {
 			w.fail("the traffic was back %s after the verdict, and nothing was in the way", took)
 		}

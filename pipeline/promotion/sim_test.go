@@ -118,9 +118,6 @@ type simNature struct {
 	uncontractable                       bool
 }
 
-// worse: what a verdict was made against.
-func (n simNature) worse() bool { return n.fails > 0 || n.sick }
-
 type span struct{ from, to time.Duration }
 
 type simWorld struct {
@@ -133,6 +130,7 @@ type simWorld struct {
 	target      *simTarget
 	journal     *Journal // as somebody has it whom nothing happens to
 	remote      string
+	released    *View // of the releases alone: each process would fold the same
 	natures     map[string]simNature
 	lossy, slow float64
 
@@ -146,6 +144,7 @@ type simWorld struct {
 
 	state     sync.Mutex // for these, and those of the target
 	verdictAt time.Time
+	verdictOn string
 	passed    map[int64]int
 	failed    map[int64]bool
 	ended     atomic.Bool
@@ -205,6 +204,8 @@ func newSimWorld(t *testing.T, seed uint64) *simWorld {
 		_, err = w.journal.Release(t.Context(), w.release(rng, byte(c)))
 		must(t, err)
 	}
+	w.released, err = w.journal.View(t.Context())
+	must(t, err)
 	return w
 }
 
@@ -337,7 +338,7 @@ func (l *simLife) chance(p float64) bool {
 func (w *simWorld) engine(l *simLife) *Engine {
 	m := simTargetOf{w.target, l}
 	e := &Engine{
-		Environment: w.environment, Journal: &Journal{in: simAccess{w.ledger, l}, Now: w.now}, Target: m, Now: w.now, Tick: 500 * time.Millisecond,
+		Environment: w.environment, Journal: &Journal{in: simAccess{w.ledger, l}, Now: w.now, view: w.released}, Target: m, Now: w.now, Tick: 500 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	if w.aloud {
@@ -380,7 +381,7 @@ func (w *simWorld) compare(rec *ReleaseRecord, round int, arms target.Arms) poli
 		verdict = policies.Fail
 		w.failed[a.Token] = true
 		if w.verdictAt.IsZero() {
-			w.verdictAt = time.Now()
+			w.verdictAt, w.verdictOn = time.Now(), rec.Release
 		}
 	case !soaking && n.unsure != round:
 		verdict = policies.Pass
@@ -485,6 +486,7 @@ func (w *simWorld) people(rng *rand.Rand) {
 	release := func(c byte) string {
 		return w.view().Find(digest(c))[0]
 	}
+	time.Sleep(53 * time.Microsecond)
 	ask(release('a'), false)
 	for range 2 + rng.IntN(6) {
 		time.Sleep(time.Duration(rng.IntN(25_000))*time.Millisecond + 101*time.Microsecond)

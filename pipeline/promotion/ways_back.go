@@ -16,10 +16,10 @@ func (v *View) waysBack(environment string) (stack []string, beyond map[string]T
 	if a := ev.Active; a != nil && a.Contract != "" {
 		all = append(slices.Clip(all), *a)
 	}
-	served := map[string]bool{}
+	served := map[string]string{} // release → newest record
 	cut := func(t Transition, stays string) {
-		for release := range served {
-			if release != stays {
+		for release, record := range served {
+			if release != stays && !v.declaresContract(record, t.Contract) {
 				beyond[release] = t
 			}
 		}
@@ -32,10 +32,13 @@ func (v *View) waysBack(environment string) (stack []string, beyond map[string]T
 			}
 		}
 		contracts := t.Contract != "" && !t.Overdue
+		if t.Token != 0 {
+			served[t.Release] = t.Record // or was to
+		}
 		if t.State != Succeeded && !contracts {
 			continue
 		}
-		served[t.Release] = true
+		served[t.Release] = t.Record
 		delete(beyond, t.Release)
 		at := slices.IndexFunc(stack, func(d string) bool { return v.alike(environment, d, t.Record) })
 		switch {
@@ -52,6 +55,11 @@ func (v *View) waysBack(environment string) (stack []string, beyond map[string]T
 		}
 	}
 	return stack, beyond
+}
+
+func (v *View) declaresContract(record, name string) bool {
+	r := v.Releases[record]
+	return r != nil && r.Declarations.App != nil && r.Declarations.App.Migrate != nil && r.Declarations.App.Migrate.Contract != nil && r.Declarations.App.Migrate.Contract.Name == name
 }
 
 // alike says whether the records run the same in the environment.
