@@ -34,10 +34,14 @@ test: build ## Run every check of the code and every test but the drills
 	go test -timeout 40m ./pipeline/cmd/gate
 
 .PHONY: drills
-drills: build ## Rehearse with GitHub's workflows, several machines and hostile changes (many minutes; CI does)
+drills: build simulation ## Rehearse with GitHub's workflows, several machines and hostile changes (many minutes; CI does)
 	bin=$$($(GATE) doctor --postgres) && export GATE_POSTGRES_BIN=$$bin && \
 	drills=$$(awk '/^func Test/ {t = $$2; sub(/\(.*/, "", t)} /^\t+drill\(t\)/ {print t}' pipeline/cmd/gate/*_test.go | sort -u | paste -sd '|') && \
 	GATE_DRILLS=1 go test -timeout 55m -run "^($$drills)\$$" ./pipeline/cmd/gate
+
+.PHONY: simulation
+simulation: ## Take promotions through 10,000 seeds of what can go wrong (20 s; make test tries some)
+	GATE_SEEDS=10000 go test -count=1 -timeout 20m -run 'TestSimulation$$' ./pipeline/promotion
 
 .PHONY: test-short
 test-short: ## Run the tests without the slow drills

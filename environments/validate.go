@@ -103,6 +103,7 @@ func (v *validator) app(f string, a *App) {
 		v.variables(f, "$.migrate.args", a.Migrate.Args, serveVariables)
 		v.placed(f, "$.migrate.env", a.Migrate.Env)
 		v.positive(f, "$.migrate.timeout", a.Migrate.Timeout)
+		v.contract(f, a.Migrate.Contract)
 	}
 	v.load(f, &a.Load)
 	v.between(f, "$.update.rate", a.Update.Rate, 1, 5000)
@@ -247,25 +248,6 @@ func (v *validator) backup(f string, b Backup) {
 		if (name.needed || name.value != "") && !envVarRE.MatchString(name.value) {
 			v.say(f, "$.backup.s3."+name.key, "name an environment variable", "is no name of one")
 		}
-	}
-}
-
-func (v *validator) promotion(e *Environment) {
-	f, p := e.File, e.Promotion
-	if p.Soak < 0 {
-		v.say(f, "$.promotion.soak", "write 0s or more", "is %s", p.Soak)
-	}
-	switch {
-	case p.From == "" && p.Canary != nil:
-		v.say(f, "$.promotion.canary", "declare promotion.from, or drop it", "needs an environment to be promoted from")
-	case p.From != "" && p.Canary == nil:
-		v.say(f, "$.promotion", "declare weight, min_samples, limit and synthetic", "lacks canary")
-	case p.Canary != nil:
-		c := p.Canary
-		v.between(f, "$.promotion.canary.weight", c.Weight, 1, 99)
-		v.between(f, "$.promotion.canary.min_samples", c.MinSamples, 1, 1_000_000)
-		v.between(f, "$.promotion.canary.synthetic", c.Synthetic, 0, 1000)
-		v.positive(f, "$.promotion.canary.limit", c.Limit)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -14,13 +15,35 @@ import (
 	"github.com/smartcloudops/gate/policies"
 )
 
-// canary starts one instance and compares it with the stable ones until the
-// policy can tell, or the declared limit has come. ended: the promotion is over.
-// The stable arm's figures are returned as what the soak is compared with.
+// canary takes the release through the declared comparisons. ended: the promotion
+// is over. The stable arm's figures are returned as what the soak is compared with.
 func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, rev target.Revision) (ended bool, stable *target.Arm, err error) {
-	c := rev.Environment.Promotion.Canary
+	steps := rev.Environment.Promotion.Comparisons()
+	t.Rounds = len(steps)
+	for i, c := range steps {
+		t.Round, t.Weight = i+1, c.Weight
+		if ended, stable, err = e.round(ctx, t, rec, rev, c); ended || err != nil {
+			return ended, nil, err
+		}
+	}
+	t.Weight = 0
+	return false, stable, nil
+}
+
+// round gives the release its share of the traffic, and compares it with what is
+// stable until the policy can tell, or the declared limit has come.
+func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, rev target.Revision, c environments.Canary) (ended bool, stable *target.Arm, err error) {
 	if err := e.record(ctx, t, Canary, ""); err != nil {
 		return false, nil, err
+	}
+	var before *target.Arm
+	if c.Weight == environments.AllTraffic {
+		// Nothing is beside it: it is compared with what was before it.
+		arms, err := e.Target.Arms(ctx)
+		if err != nil {
+			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
+		}
+		before = &arms.Stable
 	}
 	if err := e.Target.StartCanary(ctx, t.Token, rev, c.Weight); err != nil {
 		state, code := broken(err)
@@ -53,7 +76,10 @@ func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, 
 		if err != nil {
 			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
 		}
-		d, err := e.Judge.Compare(ctx, rec, e.Environment, arms)
+		if before != nil {
+			arms.Stable = *before
+		}
+		d, err := e.analyse(ctx, rec, t.Round, arms)
 		if err != nil {
 			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
 		}
@@ -85,12 +111,50 @@ func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, 
 	}
 }
 
+// analyse asks the policy about the round, from 1, of the canary. Each round has
+// its own demands, of the release's declarations and of the base's.
+func (e *Engine) analyse(ctx context.Context, rec *ReleaseRecord, round int, arms target.Arms) (DecisionRecord, error) {
+	if e.compare != nil {
+		return e.compare(ctx, rec, round, arms)
+	}
+	r, j := *rec, *e.Judge
+	r.Declarations = inRound(rec.Declarations, e.Environment, round)
+	if j.Base != nil {
+		j.Base = inRound(j.Base, e.Environment, round)
+	}
+	return j.Compare(ctx, &r, e.Environment, arms)
+}
+
+// inRound are the declarations as if the environment declared the round alone.
+func inRound(d *environments.Declarations, environment string, round int) *environments.Declarations {
+	c := *d
+	c.Environments = slices.Clone(d.Environments)
+	for i, own := range c.Environments {
+		steps := own.Promotion.Comparisons()
+		if own.Name != environment || len(steps) == 0 {
+			continue
+		}
+		one := *own
+		one.Promotion.Canary, one.Promotion.Steps = &steps[min(max(round, 1), len(steps))-1], nil
+		c.Environments[i] = &one
+	}
+	return &c
+}
+
 // soak watches the new release with all traffic on it and says why it must go
-// back, or "". Too few requests are no reason: the canary had enough.
-func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, baseline *target.Arm) (string, error) {
+// back, or nil, and by which decision. Too few requests are no reason: the canary
+// had enough.
+func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, baseline *target.Arm) (*withdrawal, *DecisionRecord, error) {
+	back := func(state State, code int, why string) (*withdrawal, *DecisionRecord, error) {
+		return &withdrawal{state: state, code: code, why: why}, nil, ctx.Err()
+	}
+	broke := func(err error) (*withdrawal, *DecisionRecord, error) {
+		return back(Errored, CodeInternal, oneLine(err))
+	}
+	rounds := len(rec.Revision(e.Environment).Environment.Promotion.Comparisons())
 	start, err := e.Target.Status(ctx)
 	if err != nil {
-		return oneLine(err), nil
+		return broke(err)
 	}
 	end := time.NewTimer(d)
 	defer end.Stop()
@@ -99,34 +163,35 @@ func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, 
 	for {
 		select {
 		case <-ctx.Done():
-			return "", ctx.Err()
+			return nil, nil, ctx.Err()
 		case <-end.C:
-			return "", nil
+			return nil, nil, nil
 		case <-tick.C:
 		}
 		if why := e.stopAsked(ctx); why != "" {
-			return why, nil
+			return back(RolledBack, CodeRolledBack, why)
 		}
 		s, err := e.Target.Status(ctx)
 		if err != nil {
-			return oneLine(err), nil
+			return broke(err)
 		}
 		if n := s.Restarts - start.Restarts; n > 0 {
-			return fmt.Sprintf("%d of its instances ended unasked while it was watched", n), nil
+			return back(RolledBack, CodeRolledBack, fmt.Sprintf("%d of its instances ended unasked while it was watched", n))
 		}
 		if baseline == nil {
 			continue
 		}
 		arms, err := e.Target.Arms(ctx)
 		if err != nil {
-			return oneLine(err), nil
+			return broke(err)
 		}
-		dec, err := e.Judge.Compare(ctx, rec, e.Environment, target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable})
+		dec, err := e.analyse(ctx, rec, rounds, target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable})
 		if err != nil {
-			return oneLine(err), nil
+			return broke(err)
 		}
 		if dec.Decision.Verdict == policies.Fail {
-			return Unmet(dec.Decision), nil
+			w, _, err := back(RolledBack, CodeRolledBack, Unmet(dec.Decision))
+			return w, &dec, err
 		}
 	}
 }

@@ -256,6 +256,10 @@ func (v *View) transition(it Item, t *Transition) {
 		if t.Step != Withdraw {
 			e.Reached = t.Step
 		}
+		if t.Step == Contract && !t.Overdue {
+			// It serves, and nothing else can any more, whatever comes in between.
+			e.Desired = t.Record
+		}
 		e.Active = t
 		return
 	}
@@ -303,19 +307,6 @@ func (v *View) Previous(environment, release string) string {
 		}
 	}
 	return release
-}
-
-// PreviousRecord is the release record that was accepted into the environment
-// before the one desired now and runs something else; empty when there is none.
-func (v *View) PreviousRecord(environment string) string {
-	e := v.Environment(environment)
-	desired := v.runs(environment, e.Desired)
-	for _, t := range slices.Backward(e.History) {
-		if was := v.runs(environment, t.Record); t.State == Succeeded && was != "" && desired != "" && was != desired {
-			return t.Record
-		}
-	}
-	return ""
 }
 
 // FailedThere says whether the release was rolled back from, or failed in, the

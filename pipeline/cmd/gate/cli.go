@@ -54,6 +54,7 @@ type CLI struct {
 	Waive    WaiveCmd    `cmd:"" help:"Write a waiver of one criterion for 30 days at most, to be reviewed."`
 	Promote  PromoteCmd  `cmd:"" help:"Ask for a release in an environment, and follow what comes of it."`
 	Rollback RollbackCmd `cmd:"" help:"Go back to the release before, or to a named one."`
+	Resume   ResumeCmd   `cmd:"" help:"Finish or undo a promotion that was interrupted."`
 	Hold     HoldCmd     `cmd:"" help:"Stop promotions into an environment."`
 	Unhold   UnholdCmd   `cmd:"" help:"Lift a hold."`
 	Status   StatusCmd   `cmd:"" help:"Show what runs, and what is asked for."`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,6 +50,12 @@ func (c *PromoteCmd) Run(ctx context.Context, g *Globals) error {
 		}
 	}
 	rec := v.Releases[found[0]]
+	if why := v.NoWayTo(c.To, rec.Release); why != "" {
+		return &Exit{promotion.CodeUsage, errors.New(why)}
+	}
+	if why := v.NoReturn(c.To, rec); why != "" {
+		fmt.Fprintln(s.Err, "gate: note:", why)
+	}
 	return s.ask(ctx, promotion.Request{Environment: c.To, Release: rec.Release, Commit: rec.Commit, Record: found[0], By: s.by(), Reason: c.Reason}, c.RemoteFlags)
 }
 
@@ -90,6 +97,9 @@ func (c *RollbackCmd) Run(ctx context.Context, g *Globals) error {
 				break
 			}
 		}
+		if why := v.NoWayBackTo(c.Environment, target); target != "" && why != "" {
+			return &Exit{promotion.CodeUsage, errors.New(why)}
+		}
 		if target == "" {
 			return &Exit{promotion.CodeUsage, fmt.Errorf("release %q has never served in %s: gate history %s shows those that have", c.To, c.Environment, c.Environment)}
 		}
@@ -124,7 +134,7 @@ func (s *session) ask(ctx context.Context, r promotion.Request, f RemoteFlags) e
 	if err := x.Ensure(ctx, e); err != nil {
 		return err
 	}
-	err = s.follow(ctx, r, fmt.Sprintf("the request stands, and %s goes on with it: gate status %s", r.Environment, r.Environment), func(note func(string)) (promotion.Transition, error) {
+	err = s.follow(ctx, r, "", func(note func(string)) (promotion.Transition, error) {
 		return run.Ask(ctx, s.journal, x, r, note)
 	})
 	s.carried(ctx)
@@ -132,7 +142,8 @@ func (s *session) ask(ctx context.Context, r promotion.Request, f RemoteFlags) e
 }
 
 // follow shows what comes of a request, and ends with its code. stands says what
-// there is to say to somebody who does not wait for that.
+// there is to say to somebody who does not wait for that; empty: what the ledger
+// says.
 func (s *session) follow(ctx context.Context, r promotion.Request, stands string, wait func(note func(string)) (promotion.Transition, error)) error {
 	live := report.NewLive(s.Err, s.Output == "json")
 	name := "promote to " + r.Environment
@@ -143,7 +154,7 @@ func (s *session) follow(ctx context.Context, r promotion.Request, stands string
 	live.Close()
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
-			return &Exit{promotion.CodeInternal, fmt.Errorf("stopped following; %s", stands)}
+			return &Exit{promotion.CodeInternal, fmt.Errorf("stopped following; %s", cmp.Or(stands, s.standing(ctx, r)))}
 		}
 		return err
 	}
