@@ -23,6 +23,7 @@ var (
 	branchRE    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$`)
 	loginRE     = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,38})$`)
 	keyIDRE     = regexp.MustCompile(`^ed25519:[0-9a-f]{64}$`)
+	cookieRE    = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")
 	variableRE  = regexp.MustCompile(`\$\{([^}]*)\}`)
 )
 
@@ -262,10 +263,15 @@ func (v *validator) promotion(e *Environment) {
 		v.say(f, "$.promotion", "declare weight, min_samples, limit and synthetic", "lacks canary")
 	case p.Canary != nil:
 		c := p.Canary
-		v.between(f, "$.promotion.canary.weight", c.Weight, 1, 99)
+		if c.Weight != 100 {
+			v.between(f, "$.promotion.canary.weight", c.Weight, 1, 50)
+		}
 		v.between(f, "$.promotion.canary.min_samples", c.MinSamples, 1, 1_000_000)
 		v.between(f, "$.promotion.canary.synthetic", c.Synthetic, 0, 1000)
 		v.positive(f, "$.promotion.canary.limit", c.Limit)
+		if c.Sticky != "" && !cookieRE.MatchString(c.Sticky) {
+			v.say(f, "$.promotion.canary.sticky", "write the name of a cookie, as session", "is %q", c.Sticky)
+		}
 	}
 }
 

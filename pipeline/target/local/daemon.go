@@ -92,6 +92,8 @@ type Daemon struct {
 	problem string
 	// troubles are what goes wrong beside, by what it is about; empty: nothing.
 	troubles map[string]string
+	health   map[string]string // revision → path of its readiness
+	began    *comparison       // nil: no canary was begun by this process
 	renew    func(now time.Time) (bool, error)
 	orders   *certs.Ordered // nil: the certificate in force is not ordered
 
@@ -120,7 +122,7 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	d := &Daemon{
 		opt: o, paths: o.Paths, synthetic: rand.Text() + rand.Text(), started: o.Now().UTC(),
 		ready: map[string]supervisor.Instance{}, leaving: map[string]bool{}, downAsked: make(chan struct{}),
-		told: make(chan struct{}), failed: make(chan error, 16), reread: make(chan struct{}, 1), troubles: map[string]string{},
+		told: make(chan struct{}), failed: make(chan error, 16), reread: make(chan struct{}, 1), troubles: map[string]string{}, health: map[string]string{},
 		vault: secrets.NewVault(secrets.Makers{Getenv: o.Getenv, AWS: o.AWS}, o.Now),
 	}
 	if d.credential, err = unprivileged(); err != nil {
@@ -479,7 +481,7 @@ func (d *Daemon) Down(ctx context.Context) error {
 	d.op.Lock()
 	defer d.op.Unlock()
 	d.mu.Lock()
-	d.st.Stable.Instances, d.st.Canary, d.st.Warm = nil, arm{}, arm{}
+	d.st.Stable.Instances, d.st.Canary, d.st.Baseline, d.st.Warm, d.st.Weight = nil, arm{}, arm{}, arm{}, 0
 	d.st.Stable.Revision, d.st.Replacing = nil, false
 	err := d.save()
 	d.mu.Unlock()
@@ -497,7 +499,7 @@ func (d *Daemon) save() error { return d.st.write(d.paths.stateFile()) }
 func (d *Daemon) revision(id string) *target.Revision {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, a := range []arm{d.st.Stable, d.st.Canary, d.st.Warm} {
+	for _, a := range d.st.arms() {
 		if a.id() == id {
 			return a.Revision
 		}
