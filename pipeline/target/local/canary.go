@@ -133,6 +133,20 @@ func (d *Daemon) startArms(ctx context.Context, canary arm, n int, base arm, m i
 	return slices.Concat(canary.Instances, of.ids), slices.Concat(base.Instances, other.ids), nil
 }
 
+// standsIn says whether an instance can take the traffic of another one: any of
+// its own arm can, the baseline for what is stable and back, and what is stable
+// for a canary. A canary is on trial, and stands in for nobody but itself.
+func (d *Daemon) standsIn(id, other string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := slices.Concat(d.st.Stable.Instances, d.st.Baseline.Instances)
+	canary := d.st.Canary.Instances
+	if slices.Contains(canary, id) {
+		return slices.Contains(canary, other) || slices.Contains(old, other)
+	}
+	return slices.Contains(old, id) && slices.Contains(old, other)
+}
+
 // hasBegun says whether this process has begun the comparison with the revision,
 // so that it has all its figures.
 func (d *Daemon) hasBegun(revision string) bool {

@@ -193,7 +193,7 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	d.scaler, d.did = newAutoscaler(d), newOperations(d)
 	d.sup, err = supervisor.New(supervisor.Options{
 		StateFile: o.Paths.instances(), LogDir: o.Paths.Logs(), SpecFor: d.specFor, Log: o.Log, Now: o.Now,
-		OnChange: d.follow,
+		OnChange: d.follow, StandsIn: d.standsIn,
 		OnExit: func(in supervisor.Instance) {
 			o.Log.Warn("instance ended unasked", "instance", in.ID, "exit", in.LastExit, "restarts", in.Restarts)
 		},
