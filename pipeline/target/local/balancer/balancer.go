@@ -49,6 +49,10 @@ type Options struct {
 	// SyntheticKey is the secret of the requests that gate itself sends. Without
 	// one no request counts as synthetic.
 	SyntheticKey string
+	// Predecessor is the key of the load balancer that has handed its listener over:
+	// with it that one passes on requests of connections that it still has. Empty:
+	// there is none.
+	Predecessor string
 	// DialTimeout bounds a connection attempt to an instance. 1 s.
 	DialTimeout time.Duration
 	// AnswerTimeout is how long an instance may take, from having the whole
@@ -99,6 +103,7 @@ type Counts struct {
 type Balancer struct {
 	opt     Options
 	key     *[sha256.Size]byte
+	before  *[sha256.Size]byte // of Predecessor
 	started time.Time
 	server  *http.Server
 	cancel  context.CancelFunc // ends every request, upgraded connections included
@@ -131,6 +136,10 @@ func New(o Options) (*Balancer, error) {
 	if o.SyntheticKey != "" {
 		sum := sha256.Sum256([]byte(o.SyntheticKey))
 		b.key = &sum
+	}
+	if o.Predecessor != "" {
+		sum := sha256.Sum256([]byte(o.Predecessor))
+		b.before = &sum
 	}
 	now := o.Now()
 	first := &state{}

@@ -70,6 +70,11 @@ func (b *Balancer) handle(w http.ResponseWriter, r *http.Request) {
 		x.plain(w, http.StatusMethodNotAllowed, "this is not a forward proxy")
 		return
 	}
+	if keyed(r, headerBefore, b.before) {
+		if client := r.Header.Get(headerClient); client != "" {
+			r.RemoteAddr = client
+		}
+	}
 	var ok bool
 	if x.choice, ok = b.choose(r); !ok {
 		x.plain(w, http.StatusBadRequest, HeaderArm+" must be stable, canary or baseline")
@@ -177,6 +182,13 @@ func (x *exchange) request(out *http.Request, be *backend) *http.Request {
 		out.URL = &u
 	}
 	out.URL.Scheme, out.URL.Host = "http", be.Address
+	if be.key != "" {
+		out.Header.Set(headerBefore, be.key)
+		out.Header.Set(headerClient, x.in.RemoteAddr)
+		if x.run != "" {
+			out.Header.Set(HeaderRun, x.run)
+		}
+	}
 	if x.attempts == 1 && out.Body != nil && out.Body != http.NoBody {
 		out.Body = unclosed{out.Body}
 	}
@@ -225,6 +237,9 @@ func (x *exchange) head(res *http.Response) error {
 
 // name says who answered.
 func (x *exchange) name(h http.Header) {
+	if x.backend != nil && x.backend.key != "" {
+		return // the successor has said it
+	}
 	delete(h, HeaderRelease)
 	delete(h, HeaderInstance)
 	if x.backend != nil {
@@ -320,7 +335,7 @@ func (x *exchange) end() {
 	if x.failed {
 		b.counts.errors.Add(1)
 	}
-	if b.opt.Access == nil {
+	if b.opt.Access == nil || x.backend != nil && x.backend.key != "" { // the successor writes it down
 		return
 	}
 	rec := AccessRecord{
