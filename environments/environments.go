@@ -311,6 +311,9 @@ type Canary struct {
 	MinSamples int      `yaml:"min_samples" json:"min_samples"` // requests an arm
 	Limit      Duration `yaml:"limit" json:"limit"`             // by then it is inconclusive
 	Synthetic  int      `yaml:"synthetic" json:"synthetic"`     // declared synthetic requests per second an arm; 0: none
+	// Sticky is the name of a cookie whose value decides which arm a request goes
+	// to; empty: each request is dealt out by itself.
+	Sticky string `yaml:"sticky" json:"sticky,omitempty"`
 }
 
 // Trust is trust.yaml.

@@ -81,6 +81,8 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 		{"authority of gate's own", "staging.yaml", "trust: private", "trust: private\n  acme: {directory: 'https://acme.example.org/dir', email: a@example.org, agree: true}", []string{"goes with trust: public only"}},
 		{"port out of range", "staging.yaml", "127.0.0.1:8443", "127.0.0.1:99999", []string{"environments/staging.yaml:3", "99999"}},
 		{"two documents", "staging.yaml", "environment: staging", "---\nenvironment: staging\n---", []string{"environments/staging.yaml"}},
+		{"more than half twice", "production.yaml", "weight: 20", "weight: 51", []string{"promotion.canary.weight", "50"}},
+		{"no cookie", "production.yaml", "weight: 20", "weight: 20\n    sticky: a b", []string{"promotion.canary.sticky", "name of a cookie"}},
 		{"circle", "staging.yaml", "promotion:", "promotion:\n  from: production\n  canary: {weight: 1, min_samples: 1, limit: 1s, synthetic: 0}", []string{"leads in a circle"}},
 		{"scaling by what is not known", "staging.yaml", "metric: concurrency", "metric: luck", []string{"environments/staging.yaml:14", "scaling.metric"}},
 		{"scaling beyond a core", "staging.yaml", "metric: concurrency, target: 8", "metric: cpu, target: 101", []string{"environments/staging.yaml:14", "scaling.target"}},

@@ -58,6 +58,8 @@ func (v *validator) promotion(e *Environment) {
 			v.say(f, at+".weight", "make it the only step, or use at most 50: after the last one a release gets all traffic anyway", "is all traffic, and there are other steps")
 		case i > 0 && c.Weight <= p.Steps[i-1].Weight:
 			v.say(f, at+".weight", "give each step more traffic than the one before", "is %d after %d", c.Weight, p.Steps[i-1].Weight)
+		case i > 0 && c.Sticky != p.Steps[0].Sticky:
+			v.say(f, at+".sticky", "name the same cookie in each step", "is %q after %q", c.Sticky, p.Steps[0].Sticky)
 		}
 	}
 }
@@ -69,6 +71,9 @@ func (v *validator) comparison(f, at string, c Canary) {
 	v.between(f, at+".min_samples", c.MinSamples, 1, 1_000_000)
 	v.between(f, at+".synthetic", c.Synthetic, 0, 1000)
 	v.positive(f, at+".limit", c.Limit)
+	if c.Sticky != "" && !cookieRE.MatchString(c.Sticky) {
+		v.say(f, at+".sticky", "write the name of a cookie, as session", "is %q", c.Sticky)
+	}
 }
 
 func (v *validator) contract(f string, c *Contract) {

@@ -23,6 +23,7 @@ var (
 	branchRE    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$`)
 	loginRE     = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,38})$`)
 	keyIDRE     = regexp.MustCompile(`^ed25519:[0-9a-f]{64}$`)
+	cookieRE    = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")
 	variableRE  = regexp.MustCompile(`\$\{([^}]*)\}`)
 )
 

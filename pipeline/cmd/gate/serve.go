@@ -129,11 +129,11 @@ func (c *ServeCmd) openDaemon(ctx context.Context, opt local.Options) (*local.Da
 		return local.Open(ctx, opt)
 	}
 	var l net.Listener
-	l, err := local.TakeOver(ctx, opt.Paths)
+	l, key, err := local.TakeOver(ctx, opt.Paths)
 	if err != nil && !errors.Is(err, local.ErrNoDaemon) {
 		return nil, err
 	}
-	opt.Listener = l
+	opt.Listener, opt.Predecessor = l, key
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.Now().Add(20 * time.Second)

@@ -327,7 +327,7 @@ func (c *Client) Down(ctx context.Context) error {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 100)
 		switch {
 		case n > 0:
-			return nil
+			return awaitLingering(ctx, c.paths)
 		case err != nil && !errors.Is(err, unix.EINTR):
 			return fmt.Errorf("wait for the daemon of %s, process %d: %w", c.paths.Environment, pid, err)
 		case ctx.Err() != nil:

@@ -360,7 +360,7 @@ func TestTarget(t *testing.T) {
 		if _, err := p.Replace(ctx, p.releases["one"]); err == nil {
 			t.Error("replaced in the middle of a promotion")
 		}
-		if l, err := TakeOver(ctx, p.opt.Paths); err == nil {
+		if l, _, err := TakeOver(ctx, p.opt.Paths); err == nil {
 			l.Close()
 			t.Error("handed over in the middle of a promotion")
 		}

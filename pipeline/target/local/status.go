@@ -25,7 +25,7 @@ func (d *Daemon) Status(ctx context.Context) (target.Status, error) {
 		out.Commit = s.Stable.Revision.Commit
 	}
 	roles := map[string]string{}
-	for role, a := range map[string]arm{"stable": s.Stable, "canary": s.Canary, "warm": s.Warm} {
+	for role, a := range map[string]arm{"stable": s.Stable, "baseline": s.Baseline, "canary": s.Canary, "warm": s.Warm} {
 		for _, id := range a.Instances {
 			roles[id] = role
 		}
@@ -79,7 +79,7 @@ func (d *Daemon) fill(ctx context.Context) {
 	}
 	defer d.op.Unlock()
 	s := d.snapshot()
-	known := append(append(slices.Clone(s.Stable.Instances), s.Canary.Instances...), s.Warm.Instances...)
+	known := s.instances()
 	live := map[string]bool{}
 	var stray []string
 	d.mu.Lock()
