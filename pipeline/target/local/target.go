@@ -63,8 +63,8 @@ func (d *Daemon) set() balancer.Set {
 	}
 	if rev := d.st.Canary.Revision; rev != nil && !d.st.Replacing && !d.st.Rehearsing {
 		set.Observe = true
-		if c := rev.Environment.Promotion.Canary; c != nil {
-			set.Sticky = c.Sticky
+		if steps := rev.Environment.Promotion.Comparisons(); len(steps) > 0 {
+			set.Sticky = steps[0].Sticky // each step names the same
 		}
 	}
 	return set
