@@ -12,11 +12,14 @@ type Figures struct {
 	Faults []string `json:"faults"`
 	Lost   int64    `json:"lost"`
 
-	Alpha    float64 `json:"alpha"`
-	Baseline Arm     `json:"baseline"`
-	Canary   Arm     `json:"canary"`
-	Pairs    int64   `json:"pairs"`  // a request of each arm, of one class and one time
-	Blocks   int64   `json:"blocks"` // of pairs, that have bet
+	Alpha        float64 `json:"alpha"`
+	BlockPairs   int     `json:"block_pairs"`
+	BlockSeconds float64 `json:"block_seconds"`
+
+	Baseline Arm   `json:"baseline"`
+	Canary   Arm   `json:"canary"`
+	Pairs    int64 `json:"pairs"`  // a request of each arm, of one class and one time
+	Blocks   int64 `json:"blocks"` // of pairs, that have bet
 
 	// Errors: the canary's error rate less the baseline's. Latency: the canary's
 	// over the baseline's.
@@ -56,7 +59,8 @@ type Proof struct {
 // Figures of what was added so far.
 func (j *Judge) Figures() Figures {
 	f := Figures{
-		Faults: slices.Clone(j.faults), Lost: j.lost, Alpha: j.opt.Alpha,
+		Faults: slices.Clone(j.faults), Lost: j.lost,
+		Alpha: j.opt.Alpha, BlockPairs: j.opt.BlockPairs, BlockSeconds: j.opt.BlockSeconds,
 		Baseline: *j.arms[Baseline], Canary: *j.arms[Canary], Pairs: j.pairs, Blocks: j.blocks,
 	}
 	if j.lost > 0 {

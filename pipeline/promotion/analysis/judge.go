@@ -83,7 +83,6 @@ type Arm struct {
 	Requests  int64 `json:"requests"`
 	Synthetic int64 `json:"synthetic"`
 	Errors    int64 `json:"errors"`
-	Paired    int64 `json:"paired"`
 }
 
 // Judge compares two arms. It is not safe for concurrent use.
@@ -125,7 +124,6 @@ func New(o Options) *Judge {
 		j.fault("the options of the comparison make no sense")
 		j.opt = Options{Alpha: 0.01, BlockPairs: 1}
 	}
-	j.opt.BlockPairs = min(j.opt.BlockPairs, greatest)
 	// Half of the bet is on long blocks and no difference; the rest on what one
 	// need not wait for.
 	j.worseErrors = sum{{weight: 0.5, bets: votes()}, {weight: 0.5, bets: stakes(1/(1+grossRate), 0.3, 0.6, 0.95)}}
@@ -200,8 +198,6 @@ func (j *Judge) pair(k class, p pair) {
 		j.begun = j.opt.Now()
 	}
 	j.pairs++
-	j.arms[Baseline].Paired++
-	j.arms[Canary].Paired++
 	x := 0
 	if p.canary.Error {
 		x++
@@ -224,7 +220,7 @@ func (j *Judge) pair(k class, p pair) {
 	if j.size < j.opt.BlockPairs {
 		return
 	}
-	if j.opt.Now != nil && j.size < greatest && j.opt.Now().Sub(j.begun).Seconds() < j.opt.BlockSeconds {
+	if j.opt.Now != nil && j.size < max(greatest, j.opt.BlockPairs) && j.opt.Now().Sub(j.begun).Seconds() < j.opt.BlockSeconds {
 		return
 	}
 	j.close()
