@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/promotion/analysis"
 	"github.com/smartcloudops/gate/pipeline/target"
 	"github.com/smartcloudops/gate/policies"
 )
@@ -38,6 +39,11 @@ func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, 
 	tick := time.NewTicker(e.Tick)
 	defer tick.Stop()
 	late := false
+	judge, err := e.Judge.Analysis(rec, e.Environment)
+	if err != nil {
+		return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
+	}
+	cursor := int64(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -53,7 +59,21 @@ func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, 
 		if err != nil {
 			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
 		}
-		d, err := e.Judge.Compare(ctx, rec, e.Environment, arms)
+		known := Comparison{Arms: arms}
+		if o, ok := e.Target.(target.Observer); ok {
+			seen, next, lost, err := o.Observe(ctx, cursor)
+			if err != nil {
+				return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
+			}
+			cursor = next
+			judge.Lost(lost)
+			for _, x := range seen {
+				judge.Add(analysis.Observation(x))
+			}
+			f := judge.Figures()
+			known.Figures = &f
+		}
+		d, err := e.Judge.Compare(ctx, rec, e.Environment, known)
 		if err != nil {
 			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
 		}
@@ -121,7 +141,7 @@ func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, 
 		if err != nil {
 			return oneLine(err), nil
 		}
-		dec, err := e.Judge.Compare(ctx, rec, e.Environment, target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable})
+		dec, err := e.Judge.Compare(ctx, rec, e.Environment, Comparison{Arms: target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable}})
 		if err != nil {
 			return oneLine(err), nil
 		}

@@ -220,6 +220,23 @@ func (f *fake) Arms(ctx context.Context) (target.Arms, error) {
 	return arms, nil
 }
 
+// Observe implements target.Observer: as many requests of each arm as the canary
+// has samples, its errors spread over them.
+func (f *fake) Observe(ctx context.Context, cursor int64) (seen []target.Observation, next, lost int64, err error) {
+	arms, err := f.Arms(ctx)
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	n := arms.Canary.Requests
+	for i := cursor; i < n; i++ {
+		seconds := 0.01 + 0.001*float64(i%7)
+		seen = append(seen,
+			target.Observation{Arm: "baseline", Class: "GET /", Seconds: seconds},
+			target.Observation{Arm: "canary", Class: "GET /", Seconds: seconds, Error: (i+1)*arms.Canary.Errors/n != i*arms.Canary.Errors/n})
+	}
+	return seen, max(cursor, n), 0, nil
+}
+
 // Probe implements Prober.
 func (f *fake) Probe(ctx context.Context, arm, method, path, body string, headers map[string]string) error {
 	f.mu.Lock()

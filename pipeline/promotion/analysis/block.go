@@ -54,10 +54,11 @@ func tail(strata []stratum, ratio, slack float64) float64 {
 	more, all := 0, 0
 	for _, s := range strata {
 		n := len(s.canary)
-		slow := int(float64(2*n) * (1 - tailShare))
-		// From the slowest down; one that is as slow as the next is left out.
+		slow := max(1, int(float64(2*n)*(1-tailShare)+0.5))
+		// From the slowest down; those that are as slow as each other come together,
+		// or not at all if others came before.
 		b, c, atB, atC := n, n, n, n
-		for taken := 0; taken < slow; {
+		for taken, first := 0, true; taken < slow; first = false {
 			top := math.Inf(-1)
 			if b > 0 {
 				top = s.baseline[b-1]*ratio + slack
@@ -72,7 +73,7 @@ func tail(strata []stratum, ratio, slack float64) float64 {
 			for c > 0 && s.canary[c-1] == top {
 				c--
 			}
-			if taken += was - b - c; taken <= slow {
+			if taken += was - b - c; taken <= slow || first {
 				atB, atC = b, c
 			}
 		}

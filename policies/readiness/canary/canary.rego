@@ -207,6 +207,8 @@ is_balanced(f) if {
 # title: Demands on the arms alone
 # description: without single requests a canary can be broken, but never be proved good
 by_arms(p) := [
+	lib.row(p.stable.errors <= p.stable.requests, "error", "the stable arm counts more errors than requests"),
+	lib.row(p.canary.errors <= p.canary.requests, "error", "the canary counts more errors than requests"),
 	lib.row(has_more_errors(p) == false, "fail", sprintf("%d of %d requests to the canary failed, %d of %d to the stable release: %s more, at most %s", [
 		p.canary.errors,
 		p.canary.requests,
@@ -244,8 +246,6 @@ increase(p) := rate(p.canary) - rate(p.stable)
 default has_more_errors(_) := false
 
 has_more_errors(p) if {
-	p.canary.errors <= p.canary.requests
-	p.stable.errors <= p.stable.requests
 	p.stable.requests > 0
 	p.canary.requests > 0
 	p.canary.errors >= limits.min_errors
