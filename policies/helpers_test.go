@@ -146,7 +146,7 @@ func payloads() map[string]any {
 			"stable": arm{Release: "sha256:bbbb", Requests: 3000, Errors: 3, P95: 0.1},
 			"canary": arm{Release: release, Requests: 1000, Errors: 1, P95: 0.1},
 			"figures": map[string]any{
-				"sound": true, "faults": []string{}, "lost": 0, "alpha": 0.01, "block_pairs": 100, "block_seconds": 0,
+				"sound": true, "faults": []string{}, "lost": 0, "alpha": 0.01, "block_pairs": 100, "block_seconds": 5,
 				"pairs": 990, "needed": 0, "foreseen": true,
 				"baseline": map[string]any{"requests": 1000, "synthetic": 0, "errors": 1},
 				"canary":   map[string]any{"requests": 1000, "synthetic": 0, "errors": 1},

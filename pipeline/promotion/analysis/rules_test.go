@@ -3,6 +3,7 @@ package analysis
 import (
 	"math"
 	"slices"
+	"time"
 )
 
 // said is what a rule has said in the end, and when.
@@ -22,20 +23,26 @@ type rule interface {
 type ours struct {
 	j     *Judge
 	bound float64
+	now   time.Time
 }
 
+// options are the defaults of thresholds.yaml, but for the clock.
 func options() Options {
-	return Options{Alpha: 0.01, ErrorMargin: 0.01, LatencyMargin: 0.1, BlockPairs: 100}
+	return Options{Alpha: 0.01, ErrorMargin: 0.01, LatencyMargin: 0.1, BlockPairs: 100, BlockSeconds: 5}
 }
 
 func newOurs() rule {
 	o := options()
-	return &ours{j: New(o), bound: math.Log(Splits / o.Alpha)}
+	r := &ours{bound: math.Log(Splits / o.Alpha), now: time.Unix(0, 0)}
+	o.Now = func() time.Time { return r.now }
+	r.j = New(o)
+	return r
 }
 
 func (o *ours) tell(x Observation) { o.j.Add(x) }
 
 func (o *ours) second(t int) said {
+	o.now = time.Unix(int64(t)+1, 0)
 	switch {
 	case o.j.worseErrors.log() >= o.bound || o.j.worseLatency.log() >= o.bound:
 		return said{bad: true, at: t + 1}

@@ -89,7 +89,7 @@ func simulate(s scenario, seed uint64, trials int, rules []func() rule) []tally 
 // seeds.
 func TestSimulatedCanaries(t *testing.T) {
 	t.Parallel()
-	const trials = 20
+	const trials = 12
 	for _, s := range scenarios() {
 		got := simulate(s, 1, trials, []func() rule{newOurs})[0]
 		t.Logf("%-50s bad %3d good %3d of %d, after %d s and %d s", s.name, got.bad, got.good, trials, got.median(), median(got.passes))

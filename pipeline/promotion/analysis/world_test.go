@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
 )
@@ -29,6 +30,8 @@ type state struct {
 type scenario struct {
 	name string
 	kind kind
+	// rate of requests a second and arm; 0: ratePerSecond
+	rate int
 	next func(r *rand.Rand) func(t int) [2]state // baseline, canary
 }
 
@@ -103,13 +106,13 @@ func nothing(*state) {}
 
 func scenarios() []scenario {
 	return []scenario{
-		{"no difference", isNull, steady(nothing)},
-		{"no difference, 2% errors", isNull, func(*rand.Rand) func(int) [2]state {
+		{"no difference", isNull, 0, steady(nothing)},
+		{"no difference, 2% errors", isNull, 0, func(*rand.Rand) func(int) [2]state {
 			s := same()
 			s[0].errors, s[1].errors = 0.02, 0.02
 			return func(int) [2]state { return s }
 		}},
-		{"shared incident, both arms", isNull, func(*rand.Rand) func(int) [2]state {
+		{"shared incident, both arms", isNull, 0, func(*rand.Rand) func(int) [2]state {
 			return func(t int) [2]state {
 				s := same()
 				if t >= 200 && t < 320 {
@@ -120,7 +123,7 @@ func scenarios() []scenario {
 				return s
 			}
 		}},
-		{"shared noise, for half a minute at a time", isNull, func(r *rand.Rand) func(int) [2]state {
+		{"shared noise, for half a minute at a time", isNull, 0, func(r *rand.Rand) func(int) [2]state {
 			speed, fail := noise(r, 0.3, 30), bursts(r, 0.3)
 			return func(int) [2]state {
 				s, f, e := same(), math.Exp(speed()), fail()
@@ -131,24 +134,25 @@ func scenarios() []scenario {
 				return s
 			}
 		}},
-		{"own noise of each arm", isNull, ownNoise(0.05, 0.1, nothing)},
-		{"own noise of each arm, twice as strong and three times the errors", isNull, ownNoise(0.1, 0.3, nothing)},
-		{"another mix of requests", isNull, func(*rand.Rand) func(int) [2]state {
+		{"own noise of each arm", isNull, 0, ownNoise(0.05, 0.1, nothing)},
+		{"own noise of each arm, twice as strong and three times the errors", isNull, 0, ownNoise(0.1, 0.3, nothing)},
+		{"the same at 100 requests/s an arm", isNull, 100, ownNoise(0.1, 0.3, nothing)},
+		{"another mix of requests", isNull, 0, func(*rand.Rand) func(int) [2]state {
 			s := same()
 			s[0].slow, s[1].slow = 0.4, 0.6
 			return func(int) [2]state { return s }
 		}},
-		{"+3% latency (trivial)", isNull, steady(func(s *state) { s.slower = 1.03 })},
-		{"+10% latency (the margin)", isNull, steady(func(s *state) { s.slower = 1.1 })},
-		{"errors 0.1 → 0.2%", isGrey, steady(func(s *state) { s.errors = 0.002 })},
-		{"errors 0.1 → 1.1%", isBad, steady(func(s *state) { s.errors = 0.011 })},
-		{"errors 0.1 → 1.1%, own noise", isBad, ownNoise(0.05, 0.1, func(s *state) { s.errors = 0.011 })},
-		{"errors 0.1 → 5%", isBad, steady(func(s *state) { s.errors = 0.05 })},
-		{"all requests fail", isBad, steady(func(s *state) { s.errors = 1 })},
-		{"latency +20%", isBad, steady(func(s *state) { s.slower = 1.2 })},
-		{"latency +20%, own noise", isBad, ownNoise(0.05, 0.1, func(s *state) { s.slower = 1.2 })},
-		{"latency +50%", isBad, steady(func(s *state) { s.slower = 1.5 })},
-		{"one request in twenty ten times as slow", isBad, steady(func(s *state) { s.tail = 0.05 })},
+		{"+3% latency (trivial)", isNull, 0, steady(func(s *state) { s.slower = 1.03 })},
+		{"+10% latency (the margin)", isNull, 0, steady(func(s *state) { s.slower = 1.1 })},
+		{"errors 0.1 → 0.2%", isGrey, 0, steady(func(s *state) { s.errors = 0.002 })},
+		{"errors 0.1 → 1.1%", isBad, 0, steady(func(s *state) { s.errors = 0.011 })},
+		{"errors 0.1 → 1.1%, own noise", isBad, 0, ownNoise(0.05, 0.1, func(s *state) { s.errors = 0.011 })},
+		{"errors 0.1 → 5%", isBad, 0, steady(func(s *state) { s.errors = 0.05 })},
+		{"all requests fail", isBad, 0, steady(func(s *state) { s.errors = 1 })},
+		{"latency +20%", isBad, 0, steady(func(s *state) { s.slower = 1.2 })},
+		{"latency +20%, own noise", isBad, 0, ownNoise(0.05, 0.1, func(s *state) { s.slower = 1.2 })},
+		{"latency +50%", isBad, 0, steady(func(s *state) { s.slower = 1.5 })},
+		{"one request in twenty ten times as slow", isBad, 0, steady(func(s *state) { s.tail = 0.05 })},
 	}
 }
 
@@ -161,7 +165,7 @@ func (s scenario) live(seed, trial uint64, tell func(Observation), second func(t
 		now := next(t)
 		// Each request is given to either arm by chance, so that their numbers
 		// differ as they do in a balancer.
-		n := poisson(r, 2*ratePerSecond)
+		n := poisson(r, 2*float64(cmp.Or(s.rate, ratePerSecond)))
 		for range n {
 			arm := r.IntN(2)
 			a := now[arm]
