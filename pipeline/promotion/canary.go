@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/promotion/analysis"
 	"github.com/smartcloudops/gate/pipeline/target"
 	"github.com/smartcloudops/gate/policies"
 )
@@ -20,9 +21,10 @@ import (
 func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, rev target.Revision) (ended bool, stable *target.Arm, err error) {
 	steps := rev.Environment.Promotion.Comparisons()
 	t.Rounds = len(steps)
+	cursor := int64(0) // of what was observed
 	for i, c := range steps {
 		t.Round, t.Weight = i+1, c.Weight
-		if ended, stable, err = e.round(ctx, t, rec, rev, c); ended || err != nil {
+		if ended, stable, err = e.round(ctx, t, rec, rev, c, &cursor); ended || err != nil {
 			return ended, nil, err
 		}
 	}
@@ -32,7 +34,7 @@ func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, 
 
 // round gives the release its share of the traffic, and compares it with what is
 // stable until the policy can tell, or the declared limit has come.
-func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, rev target.Revision, c environments.Canary) (ended bool, stable *target.Arm, err error) {
+func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, rev target.Revision, c environments.Canary, cursor *int64) (ended bool, stable *target.Arm, err error) {
 	if err := e.record(ctx, t, Canary, ""); err != nil {
 		return false, nil, err
 	}
@@ -61,6 +63,12 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 	tick := time.NewTicker(e.Tick)
 	defer tick.Stop()
 	late := false
+	// Each round is compared anew: what shows under more traffic only must not
+	// have to make up for what went well before.
+	judge, err := e.comparison(rec, t.Round)
+	if err != nil {
+		return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -76,10 +84,23 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 		if err != nil {
 			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
 		}
+		known := Comparison{Arms: arms, BlueGreen: before != nil}
 		if before != nil {
-			arms.Stable = *before
+			known.Stable = *before
+		} else if o, ok := e.Target.(target.Observer); ok {
+			seen, next, lost, err := o.Observe(ctx, *cursor)
+			if err != nil {
+				return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
+			}
+			*cursor = next
+			judge.Lost(lost)
+			for _, x := range seen {
+				judge.Add(analysis.Observation(x))
+			}
+			f := judge.Figures()
+			known.Figures = &f
 		}
-		d, err := e.analyse(ctx, rec, t.Round, arms)
+		d, err := e.analyse(ctx, rec, t.Round, known)
 		if err != nil {
 			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
 		}
@@ -111,18 +132,34 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 	}
 }
 
-// analyse asks the policy about the round, from 1, of the canary. Each round has
-// its own demands, of the release's declarations and of the base's.
-func (e *Engine) analyse(ctx context.Context, rec *ReleaseRecord, round int, arms target.Arms) (DecisionRecord, error) {
+// comparison is what the round, from 1, of the canary is compared by.
+func (e *Engine) comparison(rec *ReleaseRecord, round int) (*analysis.Judge, error) {
 	if e.compare != nil {
-		return e.compare(ctx, rec, round, arms)
+		return analysis.New(analysis.Options{}), nil
 	}
+	r, j := e.inRound(rec, round)
+	return j.Analysis(r, e.Environment)
+}
+
+// analyse asks the policy about the round, from 1, of the canary.
+func (e *Engine) analyse(ctx context.Context, rec *ReleaseRecord, round int, c Comparison) (DecisionRecord, error) {
+	if e.compare != nil {
+		return e.compare(ctx, rec, round, c.Arms)
+	}
+	r, j := e.inRound(rec, round)
+	return j.Compare(ctx, r, e.Environment, c)
+}
+
+// inRound are release and judge as if the round were all that is declared: each
+// has its own demands, of the release's declarations and of the base's.
+func (e *Engine) inRound(rec *ReleaseRecord, round int) (*ReleaseRecord, *Judge) {
 	r, j := *rec, *e.Judge
 	r.Declarations = inRound(rec.Declarations, e.Environment, round)
 	if j.Base != nil {
 		j.Base = inRound(j.Base, e.Environment, round)
 	}
-	return j.Compare(ctx, &r, e.Environment, arms)
+	j.rounds = max(1, len(rec.Revision(e.Environment).Environment.Promotion.Comparisons()))
+	return &r, &j
 }
 
 // inRound are the declarations as if the environment declared the round alone.
@@ -185,7 +222,7 @@ func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, 
 		if err != nil {
 			return broke(err)
 		}
-		dec, err := e.analyse(ctx, rec, rounds, target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable})
+		dec, err := e.analyse(ctx, rec, rounds, Comparison{Arms: target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable}})
 		if err != nil {
 			return broke(err)
 		}

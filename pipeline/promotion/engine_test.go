@@ -135,9 +135,9 @@ func TestPromoteWithCanary(t *testing.T) {
 		s.target.mu.Lock()
 		defer s.target.mu.Unlock()
 		if s.target.probed["stable"] > 0 && s.target.probed["canary"] > 0 {
-			s.target.samples[digest('b')] = [2]int64{300, 0}
+			s.target.samples[digest('b')] = [2]int64{3000, 0}
 		}
-		return s.target.samples[digest('b')][0] == 300
+		return s.target.samples[digest('b')][0] == 3000
 	})
 	eventually(t, "it serves", func() bool { return s.view().Environment("production").Active == nil })
 	h := s.view().Environment("production").History

@@ -43,6 +43,7 @@ type fake struct {
 	crashing              map[string]bool      // releases whose instances end under all traffic
 	samples               map[string][2]int64  // release → requests and errors as a canary
 	observed              []target.Observation // since the canary was started
+	earnest               bool                 // nothing is observed but what a test has observed
 	keep                  int                  // observations that are kept; 0: all
 	canaries              int64                // that were started
 	before                func(op string)      // called before a command has its effect
@@ -279,6 +280,9 @@ func (f *fake) Observe(ctx context.Context, cursor int64) (seen []target.Observa
 	if f.canary == nil {
 		return nil, 0, 0, errors.New("no canary is observed")
 	}
+	if !f.earnest {
+		f.sampled()
+	}
 	n := int64(len(f.observed))
 	from, first := cursor&(1<<40-1), int64(0)
 	if f.keep > 0 {
@@ -291,6 +295,21 @@ func (f *fake) Observe(ctx context.Context, cursor int64) (seen []target.Observa
 		from, lost = first, lost+first-from
 	}
 	return slices.Clone(f.observed[from:]), f.canaries<<40 | n, lost, nil
+}
+
+// sampled observes as many requests of each arm as the canary has samples, its
+// errors spread over them.
+func (f *fake) sampled() {
+	n, ok := f.samples[f.canary.Release]
+	if !ok {
+		n = [2]int64{3000, 0}
+	}
+	for i := int64(len(f.observed)) / 2; i < n[0]; i++ {
+		seconds := 0.01 + 0.001*float64(i%7)
+		f.observed = append(f.observed,
+			target.Observation{Arm: "baseline", Class: "GET /", Seconds: seconds},
+			target.Observation{Arm: "canary", Class: "GET /", Seconds: seconds, Error: (i+1)*n[1]/n[0] != i*n[1]/n[0]})
+	}
 }
 
 // observe adds requests to what is observed.
@@ -341,7 +360,7 @@ func (f *fake) Probe(ctx context.Context, arm, method, path, body string, header
 func TestFakeConforms(t *testing.T) {
 	rev := func(c byte) target.Revision { return releaseRecord(c).Revision("production") }
 	f := newFake("production")
-	f.unready, f.unmigratable = digest('c'), digest('d')
+	f.unready, f.unmigratable, f.earnest = digest('c'), digest('d'), true
 	conformance.Run(t, func(*testing.T) target.Target { return f }, conformance.Releases{
 		First: rev('a'), Second: rev('b'), Unready: rev('c'), Unmigratable: rev('d'),
 		Ask: func(*testing.T) string { return f.ask("GET /") },
@@ -372,7 +391,7 @@ func (f *fake) clone() *fake {
 	defer f.mu.Unlock()
 	n := newFake(f.environment)
 	n.stable, n.canary, n.warm, n.weight, n.token, n.restarts, n.notEmpty = f.stable, f.canary, f.warm, f.weight, f.token, f.restarts, f.notEmpty
-	n.baseline, n.canaries, n.keep, n.observed = f.baseline, f.canaries, f.keep, slices.Clone(f.observed)
+	n.baseline, n.canaries, n.keep, n.observed, n.earnest = f.baseline, f.canaries, f.keep, slices.Clone(f.observed), f.earnest
 	for k, v := range f.migrated {
 		n.migrated[k] = v
 	}
