@@ -123,7 +123,7 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 		case verdict == policies.Fail:
 			return true, nil, err
 		case verdict.Promotes():
-			return false, &arms.Stable, nil
+			return false, &known.Stable, nil
 		case verdict == policies.Inconclusive:
 			return true, nil, e.withdraw(ctx, *t, Aborted, CodeInconclusive, fmt.Sprintf("after %s: %s", c.Limit, Unmet(d.Decision)))
 		default:

@@ -222,8 +222,19 @@ by_arms(p) := [
 		lib.figure(slowest(p), p.canary.p95),
 		lib.figure(p.stable.p95, p.canary.p95),
 	])),
-	lib.row(false, "inconclusive", "payload.figures is missing: the target tells no single requests, so that nothing is compared in pairs"),
+	lib.row(is_blue_green(p), "inconclusive", "payload.figures is missing: the target tells no single requests, so that nothing is compared in pairs"),
+	lib.row(p.canary.requests >= limits.min_samples, "inconclusive", sprintf("%d requests to the release, at least %d", [p.canary.requests, limits.min_samples])),
+	lib.row(p.stable.requests >= limits.min_samples, "inconclusive", sprintf("%d requests to the release before it are known, at least %d", [p.stable.requests, limits.min_samples])),
+	lib.row(increase(p) <= limits.error_margin, "inconclusive", sprintf("%s more errors, which may be chance", [lib.percent(increase(p), limits.error_margin)])),
+	lib.row(is_blue_green(p) == false, "warn", "blue-green: it was compared with what was before it, and not with a baseline beside it"),
 ]
+
+# METADATA
+# title: Blue-green
+# description: "all traffic at once: nothing can be beside it, which was declared"
+default is_blue_green(_) := false
+
+is_blue_green(p) if p.blue_green == true
 
 # METADATA
 # title: Error rate

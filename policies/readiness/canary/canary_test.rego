@@ -224,6 +224,32 @@ test_arms_alone_can_show_a_broken_canary if {
 	with_payload([["canary/errors", 30]]).verdict == "pass"
 }
 
+test_all_traffic_at_once_is_compared_with_before if {
+	c := with_arms([["blue_green", true]])
+	c.verdict == "warn"
+	contains(c.why, "not with a baseline beside it")
+	with_arms([["blue_green", true], ["canary/errors", 30]]).verdict == "fail"
+	not contains(with_arms([]).why, "blue-green")
+	every value in [false, null, "true", 1] { with_arms([["blue_green", value]]).verdict == "inconclusive" }
+}
+
+test_all_traffic_at_once_needs_samples_of_both if {
+	with_arms([["blue_green", true], ["canary/requests", 300], ["canary/errors", 0], ["stable/requests", 300]]).verdict == "warn"
+	c := with_arms([["blue_green", true], ["canary/requests", 299], ["canary/errors", 0]])
+	c.verdict == "inconclusive"
+	contains(c.why, "299 requests to the release, at least 300")
+	s := with_arms([["blue_green", true], ["stable/requests", 299]])
+	s.verdict == "inconclusive"
+	contains(s.why, "299 requests to the release before it are known, at least 300")
+}
+
+test_all_traffic_at_once_waits_where_errors_may_be_chance if {
+	with_arms([["blue_green", true], ["canary/requests", 300], ["canary/errors", 3], ["stable/errors", 0]]).verdict == "warn"
+	c := with_arms([["blue_green", true], ["canary/requests", 300], ["canary/errors", 4], ["stable/errors", 0]])
+	c.verdict == "inconclusive"
+	contains(c.why, "1.33% more errors, which may be chance")
+}
+
 test_a_shared_incident_does_not_fail_the_arms if {
 	with_arms([["canary/errors", 500], ["stable/errors", 1500]]).verdict == "inconclusive"
 }
