@@ -142,6 +142,8 @@ func (d *Daemon) lingers(ctx context.Context) {
 		t := time.AfterFunc(partingTime, part)
 		context.AfterFunc(parting, func() { t.Stop() })
 	})()
+	// Its own connections wait for nobody.
+	d.prober().CloseIdleConnections()
 	// The listener is closed first: what is passed on must not come back here.
 	left := make(chan struct{})
 	go func() { defer close(left); d.front.Leave(ctx, balancer.Linger) }()
