@@ -174,7 +174,7 @@ func (d *Daemon) followSuccessor(ctx context.Context, down func()) {
 			}
 		case err != nil:
 			// Down has written that nothing serves before it let go of the socket.
-			if s, serr := readState(d.paths.stateFile()); serr == nil && s.Stable.Revision == nil && follows {
+			if s, serr := readState(d.paths.stateFile()); serr == nil && s.Stable.Revision == nil {
 				down()
 				return
 			}
