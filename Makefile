@@ -52,12 +52,14 @@ race: ## Run the short tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -short ./...
 
 .PHONY: bench
-bench: build ## Measure the balancer against nginx and HAProxy, load against vegeta, a restore against its bare commands, canaries against others' rules, decisions, the ledger
+bench: build ## Measure the balancer against nginx and HAProxy and across 100,000 requests, load against vegeta, a restore against its bare commands, canaries against others' rules and on a real service, decisions, the ledger
 	@for p in nginx haproxy; do command -v $$p >/dev/null || PATH=$$PATH:/usr/sbin command -v $$p >/dev/null || echo "make bench: $$p is missing, so nothing is compared with it (Debian: apt-get install nginx-light haproxy)" >&2; done
 	PATH=$$PATH:/usr/sbin GATE_BENCH=1 go test -count=1 -run BalancersSideBySide -v ./pipeline/target/local/balancer
 	bin=$$($(GATE) doctor --postgres) && GATE_BENCH=1 GATE_POSTGRES_BIN=$$bin go test -count=1 -timeout 20m -run RestoreBesideBareCommands -v ./pipeline/target/local/backup
+	bin=$$($(GATE) doctor --postgres) && GATE_BENCH=1 GATE_POSTGRES_BIN=$$bin go test -count=1 -timeout 20m -run NobodyNotices -v ./pipeline/target/local
 	GATE_BENCH=1 go test -count=1 -run 'TestBenchStalls|IsSeldomWrong' -v ./checks
 	GATE_BENCH=1 go test -count=1 -run BenchCanaries -v ./pipeline/promotion/analysis
+	bin=$$($(GATE) doctor --postgres) && GATE_BENCH=1 GATE_POSTGRES_BIN=$$bin go test -count=1 -timeout 90m -run CanariesJudged -v ./pipeline/cmd/gate
 	go test -run '^$$' -bench Decision ./policies
 	go test -run '^$$' -bench 'Append|Verify' -benchtime 20x ./pipeline/ledger
 

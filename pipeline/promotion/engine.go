@@ -10,8 +10,8 @@ import (
 	"github.com/smartcloudops/gate/pipeline/target"
 )
 
-// Prober sends a declared synthetic request to one side of a canary, "stable"
-// or "canary". A target offers it or not; without it an idle environment can't
+// Prober sends a declared synthetic request to one side of a canary, "stable",
+// "baseline" or "canary". A target offers it or not; without it an idle environment can't
 // decide.
 type Prober interface {
 	Probe(ctx context.Context, arm, method, path, body string, headers map[string]string) error

@@ -94,6 +94,7 @@ type Daemon struct {
 	problem string
 	// troubles are what goes wrong beside, by what it is about; empty: nothing.
 	troubles map[string]string
+	unsaved  bool              // the file does not say what the state is
 	health   map[string]string // revision → path of its readiness
 	began    *comparison       // nil: no canary was begun by this process
 	renew    func(now time.Time) (bool, error)
@@ -418,6 +419,7 @@ func (d *Daemon) upkeep(ctx context.Context) error {
 		if n%3 == 0 {
 			d.fill(ctx)
 		}
+		d.resave()
 		if n%3600 == 0 {
 			d.mu.Lock()
 			renew := d.renew
@@ -499,7 +501,20 @@ func (d *Daemon) Down(ctx context.Context) error {
 }
 
 // save writes the state. The caller holds d.mu.
-func (d *Daemon) save() error { return d.st.write(d.paths.stateFile()) }
+func (d *Daemon) save() error {
+	err := d.st.write(d.paths.stateFile())
+	d.unsaved = err != nil
+	return err
+}
+
+// resave writes what could not be written before, as on a disk that was full.
+func (d *Daemon) resave() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.unsaved && d.save() == nil {
+		d.opt.Log.Info("the state could be written again")
+	}
+}
 
 func (d *Daemon) revision(id string) *target.Revision {
 	d.mu.Lock()

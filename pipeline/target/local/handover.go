@@ -142,6 +142,8 @@ func (d *Daemon) lingers(ctx context.Context) {
 		t := time.AfterFunc(partingTime, part)
 		context.AfterFunc(parting, func() { t.Stop() })
 	})()
+	// Its own connections wait for nobody.
+	d.prober().CloseIdleConnections()
 	// The listener is closed first: what is passed on must not come back here.
 	left := make(chan struct{})
 	go func() { defer close(left); d.front.Leave(ctx, balancer.Linger) }()
@@ -172,7 +174,7 @@ func (d *Daemon) followSuccessor(ctx context.Context, down func()) {
 			}
 		case err != nil:
 			// Down has written that nothing serves before it let go of the socket.
-			if s, serr := readState(d.paths.stateFile()); serr == nil && s.Stable.Revision == nil && follows {
+			if s, serr := readState(d.paths.stateFile()); serr == nil && s.Stable.Revision == nil {
 				down()
 				return
 			}

@@ -258,8 +258,11 @@ func (d *Daemon) Complete(ctx context.Context, token int64, rev target.Revision)
 func (d *Daemon) Withdraw(ctx context.Context, token int64) error {
 	d.op.Lock()
 	defer d.op.Unlock()
-	if err := d.fence(token); err != nil {
+	if err := d.fence(token); errors.Is(err, target.ErrFenced) {
 		return err
+	} else if err != nil {
+		// Traffic first: that the disk does not know the token is for later.
+		d.opt.Log.Error("state", "error", err)
 	}
 	s := d.snapshot()
 	var gone []string
