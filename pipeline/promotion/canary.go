@@ -141,7 +141,7 @@ func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, 
 		if err != nil {
 			return oneLine(err), nil
 		}
-		dec, err := e.Judge.Compare(ctx, rec, e.Environment, Comparison{Arms: target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable}})
+		dec, err := e.Judge.Compare(ctx, rec, e.Environment, Comparison{Whole: true, Arms: target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable}})
 		if err != nil {
 			return oneLine(err), nil
 		}

@@ -158,7 +158,7 @@ test_figures_that_do_not_add_up_are_errors if {
 }
 
 test_absent_figures_are_errors if {
-	every path in ["stable", "canary", "stable/requests", "stable/errors", "stable/p95", "stable/release", "canary/release", "canary/requests", "canary/errors", "canary/restarts", "canary/p95"] {
+	every path in ["whole", "stable", "canary", "stable/requests", "stable/errors", "stable/p95", "stable/release", "canary/release", "canary/requests", "canary/errors", "canary/restarts", "canary/p95"] {
 		fixtures.without("canary", "canary", sprintf("/payload/%s", [path])).verdict == "error"
 	}
 	every path in [
@@ -215,6 +215,26 @@ test_arms_alone_never_pass if {
 	with_arms([["canary/requests", 0], ["canary/errors", 0]]).verdict == "inconclusive"
 	with_arms([["stable/requests", 0], ["stable/errors", 0], ["canary/errors", 1000]]).verdict == "inconclusive"
 }
+
+with_whole(changes) := with_arms(array.concat([["whole", true]], changes))
+
+test_all_traffic_on_the_release_can_only_be_compared_with_before if {
+	c := with_whole([])
+	c.verdict == "warn"
+	c.why == "all traffic is on the release: it is compared with what was before it, not with what is beside it"
+	with_whole([["canary/requests", 299], ["canary/errors", 0]]).verdict == "inconclusive"
+	with_whole([["canary/requests", 300], ["canary/errors", 0]]).verdict == "warn"
+	with_whole([["stable/requests", 299], ["stable/errors", 0]]).verdict == "inconclusive"
+	with_whole([["stable/requests", 300], ["stable/errors", 0]]).verdict == "warn"
+	with_whole([["canary/errors", 20], ["stable/errors", 30]]).verdict == "warn"
+	with_whole([["canary/errors", 21], ["stable/errors", 30]]).verdict == "inconclusive"
+	with_whole([["canary/errors", 30]]).verdict == "fail"
+	with_whole([["canary/p95", 9]]).verdict == "fail"
+	with_whole([["canary/restarts", 1]]).verdict == "fail"
+	with_whole([["stable/requests", 0], ["stable/errors", 0]]).verdict == "inconclusive"
+}
+
+test_pairs_with_nothing_beside_are_an_error if with_payload([["whole", true]]).verdict == "error"
 
 test_arms_alone_can_show_a_broken_canary if {
 	c := with_arms([["canary/errors", 30]])
