@@ -84,7 +84,7 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 		if err != nil {
 			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
 		}
-		known := Comparison{Arms: arms, BlueGreen: before != nil}
+		known := Comparison{Arms: arms, Whole: before != nil}
 		if before != nil {
 			known.Stable = *before
 		} else if o, ok := e.Target.(target.Observer); ok {
@@ -222,7 +222,7 @@ func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, 
 		if err != nil {
 			return broke(err)
 		}
-		dec, err := e.analyse(ctx, rec, rounds, Comparison{Arms: target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable}})
+		dec, err := e.analyse(ctx, rec, rounds, Comparison{Whole: true, Arms: target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable}})
 		if err != nil {
 			return broke(err)
 		}

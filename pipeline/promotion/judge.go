@@ -284,10 +284,10 @@ func (j *Judge) Decide(ctx context.Context, v *View, r *ReleaseRecord, environme
 // can fail, but never pass.
 type Comparison struct {
 	target.Arms
+	// Whole: all traffic is on the release, so that Stable is what was before it,
+	// and there are no Figures. It can fail, and pass with a warning.
+	Whole   bool              `json:"whole"`
 	Figures *analysis.Figures `json:"figures"`
-	// BlueGreen: the release got all traffic at once, and the stable arm's figures
-	// are those of before.
-	BlueGreen bool `json:"blue_green"`
 }
 
 // Analysis is a comparison with nothing seen yet, by the thresholds that count

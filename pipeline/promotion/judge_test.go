@@ -356,6 +356,7 @@ func compared(t *testing.T, j *Judge, r *ReleaseRecord, requests, errors int64, 
 func TestCompare(t *testing.T) {
 	j, r := newJudge(t), releaseRecord('a')
 	alone := func(c *Comparison) { c.Figures = nil }
+	whole := func(c *Comparison) { c.Figures, c.Whole = nil, true }
 	for name, c := range map[string]struct {
 		known Comparison
 		want  policies.Verdict
@@ -371,6 +372,8 @@ func TestCompare(t *testing.T) {
 		"restarted":              {compared(t, j, r, 5, 0, 1, func(c *Comparison) { c.Canary.Restarts = 1 }), policies.Fail},
 		"another release's":      {compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Canary.Release = digest('c') }), policies.Error},
 		"arms alone":             {compared(t, j, r, 3000, 0, 1, alone), policies.Inconclusive},
+		"all at once":            {compared(t, j, r, 3000, 0, 1, whole), policies.Warn},
+		"all at once, errors":    {compared(t, j, r, 3000, 300, 1, whole), policies.Fail},
 		"arms alone, errors":     {compared(t, j, r, 3000, 300, 1, alone), policies.Fail},
 		"arms alone, slow":       {compared(t, j, r, 3000, 0, 10, alone), policies.Fail},
 		"more errors than calls": {compared(t, j, r, 100, 101, 1, alone), policies.Fail},

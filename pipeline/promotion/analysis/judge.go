@@ -120,7 +120,7 @@ func New(o Options) *Judge {
 	}
 	share := func(x float64) bool { return x >= 0 && x < 1 }
 	if !share(o.Alpha) || o.Alpha == 0 || !share(o.ErrorMargin) || o.LatencyMargin < 0 || !(o.LatencyMargin <= 1000) ||
-		o.LatencySlack < 0 || !(o.LatencySlack <= slowest) || o.BlockPairs < 1 || o.BlockSeconds < 0 || math.IsNaN(o.BlockSeconds) {
+		o.LatencySlack < 0 || !(o.LatencySlack <= slowest) || o.BlockPairs < 1 || o.BlockPairs > greatest || o.BlockSeconds < 0 || math.IsNaN(o.BlockSeconds) {
 		j.fault("the options of the comparison make no sense")
 		j.opt = Options{Alpha: 0.01, BlockPairs: 1}
 	}
@@ -220,7 +220,7 @@ func (j *Judge) pair(k class, p pair) {
 	if j.size < j.opt.BlockPairs {
 		return
 	}
-	if j.opt.Now != nil && j.size < max(greatest, j.opt.BlockPairs) && j.opt.Now().Sub(j.begun).Seconds() < j.opt.BlockSeconds {
+	if j.opt.Now != nil && j.size < greatest && j.opt.Now().Sub(j.begun).Seconds() < j.opt.BlockSeconds {
 		return
 	}
 	j.close()

@@ -66,7 +66,8 @@ func TestOptionsThatMakeNoSenseAreUnsound(t *testing.T) {
 		"margin 1": func(o *Options) { o.ErrorMargin = 1 }, "margin below 0": func(o *Options) { o.ErrorMargin = -0.1 }, "no margin": func(o *Options) { o.ErrorMargin = nan },
 		"latency below 0": func(o *Options) { o.LatencyMargin = -1 }, "no latency": func(o *Options) { o.LatencyMargin = nan },
 		"slack below 0": func(o *Options) { o.LatencySlack = -1 }, "no slack": func(o *Options) { o.LatencySlack = nan },
-		"no pairs": func(o *Options) { o.BlockPairs = 0 }, "time below 0": func(o *Options) { o.BlockSeconds = -1 }, "no time": func(o *Options) { o.BlockSeconds = nan },
+		"too many pairs": func(o *Options) { o.BlockPairs = greatest + 1 },
+		"no pairs":       func(o *Options) { o.BlockPairs = 0 }, "time below 0": func(o *Options) { o.BlockSeconds = -1 }, "no time": func(o *Options) { o.BlockSeconds = nan },
 	} {
 		o := options()
 		change(&o)

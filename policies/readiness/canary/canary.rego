@@ -40,6 +40,7 @@ evidence := lib.weighed("canary", "canary")
 # title: Shape of the payload
 # description: the target's arms
 shape := {
+	"whole": "flag",
 	"stable.release": "digest",
 	"stable.requests": "count",
 	"stable.errors": "count",
@@ -107,7 +108,7 @@ figures_faults(p) := set() if {
 # description: faults of its shape come first
 judge(p) := lib.mistyped(faults(p)) if {
 	count(faults(p)) > 0
-} else := lib.ruled(array.concat(always(p), by_arms(p)), got_of_arms(p), "") if {
+} else := lib.ruled(array.concat(always(p), array.concat(by_arms(p), ending(p))), got_of_arms(p), "") if {
 	is_null(figures(p))
 } else := lib.ruled(array.concat(always(p), made_for(p.figures)), got(p.figures), "") if {
 	not is_sound(p.figures)
@@ -117,10 +118,20 @@ judge(p) := lib.mistyped(faults(p)) if {
 # title: Demands whatever was compared
 # description: a canary that breaks fails at once
 always(p) := [
+	lib.row(is_either(p), "error", "figures of pairs, though nothing is beside the release"),
 	lib.row(input.bootstrap == false, "error", "a first release has nothing to be compared with"),
 	lib.row(p.canary.release == input.release, "error", "the canary runs another release"),
 	lib.row(p.canary.restarts <= limits.max_restarts, "fail", sprintf("the canary restarted %d times, at most %d", [p.canary.restarts, limits.max_restarts])),
 ]
+
+# METADATA
+# title: Compared in one way
+# description: where all traffic is on the release there is nothing to make pairs with
+default is_either(_) := false
+
+is_either(p) if p.whole == false
+
+is_either(p) if is_null(figures(p))
 
 # METADATA
 # title: Demands on how it was compared
@@ -222,19 +233,24 @@ by_arms(p) := [
 		lib.figure(slowest(p), p.canary.p95),
 		lib.figure(p.stable.p95, p.canary.p95),
 	])),
-	lib.row(is_blue_green(p), "inconclusive", "payload.figures is missing: the target tells no single requests, so that nothing is compared in pairs"),
-	lib.row(p.canary.requests >= limits.min_samples, "inconclusive", sprintf("%d requests to the release, at least %d", [p.canary.requests, limits.min_samples])),
-	lib.row(p.stable.requests >= limits.min_samples, "inconclusive", sprintf("%d requests to the release before it are known, at least %d", [p.stable.requests, limits.min_samples])),
-	lib.row(increase(p) <= limits.error_margin, "inconclusive", sprintf("%s more errors, which may be chance", [lib.percent(increase(p), limits.error_margin)])),
-	lib.row(is_blue_green(p) == false, "warn", "blue-green: it was compared with what was before it, and not with a baseline beside it"),
 ]
 
 # METADATA
-# title: Blue-green
-# description: "all traffic at once: nothing can be beside it, which was declared"
-default is_blue_green(_) := false
-
-is_blue_green(p) if p.blue_green == true
+# title: What arms alone can come to
+# description: >-
+#   Where all traffic is on the release, it can only be compared with what was
+#   before it, which is said. Beside another, only pairs prove that it is no worse.
+ending(p) := [lib.row(false, "inconclusive", "payload.figures is missing: the target tells no single requests, so that nothing is compared in pairs")] if {
+	p.whole == false
+} else := [
+	lib.row(p.stable.requests >= limits.min_samples, "inconclusive", sprintf("%d requests to the stable release, at least %d", [p.stable.requests, limits.min_samples])),
+	lib.row(p.canary.requests >= limits.min_samples, "inconclusive", sprintf("%d requests to the new release, at least %d", [p.canary.requests, limits.min_samples])),
+	lib.row(increase(p) <= limits.error_margin, "inconclusive", sprintf("%s more errors, at most %s; chance may explain it, more requests will tell", [
+		lib.percent(increase(p), limits.error_margin),
+		lib.percentage(limits.error_margin),
+	])),
+	lib.row(false, "warn", "all traffic is on the release: it is compared with what was before it, not with what is beside it"),
+]
 
 # METADATA
 # title: Error rate

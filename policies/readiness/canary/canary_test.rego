@@ -158,7 +158,7 @@ test_figures_that_do_not_add_up_are_errors if {
 }
 
 test_absent_figures_are_errors if {
-	every path in ["stable", "canary", "stable/requests", "stable/errors", "stable/p95", "stable/release", "canary/release", "canary/requests", "canary/errors", "canary/restarts", "canary/p95"] {
+	every path in ["whole", "stable", "canary", "stable/requests", "stable/errors", "stable/p95", "stable/release", "canary/release", "canary/requests", "canary/errors", "canary/restarts", "canary/p95"] {
 		fixtures.without("canary", "canary", sprintf("/payload/%s", [path])).verdict == "error"
 	}
 	every path in [
@@ -216,38 +216,32 @@ test_arms_alone_never_pass if {
 	with_arms([["stable/requests", 0], ["stable/errors", 0], ["canary/errors", 1000]]).verdict == "inconclusive"
 }
 
+with_whole(changes) := with_arms(array.concat([["whole", true]], changes))
+
+test_all_traffic_on_the_release_can_only_be_compared_with_before if {
+	c := with_whole([])
+	c.verdict == "warn"
+	c.why == "all traffic is on the release: it is compared with what was before it, not with what is beside it"
+	with_whole([["canary/requests", 299], ["canary/errors", 0]]).verdict == "inconclusive"
+	with_whole([["canary/requests", 300], ["canary/errors", 0]]).verdict == "warn"
+	with_whole([["stable/requests", 299], ["stable/errors", 0]]).verdict == "inconclusive"
+	with_whole([["stable/requests", 300], ["stable/errors", 0]]).verdict == "warn"
+	with_whole([["canary/errors", 20], ["stable/errors", 30]]).verdict == "warn"
+	with_whole([["canary/errors", 21], ["stable/errors", 30]]).verdict == "inconclusive"
+	with_whole([["canary/errors", 30]]).verdict == "fail"
+	with_whole([["canary/p95", 9]]).verdict == "fail"
+	with_whole([["canary/restarts", 1]]).verdict == "fail"
+	with_whole([["stable/requests", 0], ["stable/errors", 0]]).verdict == "inconclusive"
+}
+
+test_pairs_with_nothing_beside_are_an_error if with_payload([["whole", true]]).verdict == "error"
+
 test_arms_alone_can_show_a_broken_canary if {
 	c := with_arms([["canary/errors", 30]])
 	c.verdict == "fail"
 	contains(c.why, "30 of 1000 requests to the canary failed, 3 of 3000 to the stable release: 2.9% more, at most 1%")
 	with_arms([["canary/requests", 6], ["canary/errors", 6]]).verdict == "fail"
 	with_payload([["canary/errors", 30]]).verdict == "pass"
-}
-
-test_all_traffic_at_once_is_compared_with_before if {
-	c := with_arms([["blue_green", true]])
-	c.verdict == "warn"
-	contains(c.why, "not with a baseline beside it")
-	with_arms([["blue_green", true], ["canary/errors", 30]]).verdict == "fail"
-	not contains(with_arms([]).why, "blue-green")
-	every value in [false, null, "true", 1] { with_arms([["blue_green", value]]).verdict == "inconclusive" }
-}
-
-test_all_traffic_at_once_needs_samples_of_both if {
-	with_arms([["blue_green", true], ["canary/requests", 300], ["canary/errors", 0], ["stable/requests", 300]]).verdict == "warn"
-	c := with_arms([["blue_green", true], ["canary/requests", 299], ["canary/errors", 0]])
-	c.verdict == "inconclusive"
-	contains(c.why, "299 requests to the release, at least 300")
-	s := with_arms([["blue_green", true], ["stable/requests", 299]])
-	s.verdict == "inconclusive"
-	contains(s.why, "299 requests to the release before it are known, at least 300")
-}
-
-test_all_traffic_at_once_waits_where_errors_may_be_chance if {
-	with_arms([["blue_green", true], ["canary/requests", 300], ["canary/errors", 3], ["stable/errors", 0]]).verdict == "warn"
-	c := with_arms([["blue_green", true], ["canary/requests", 300], ["canary/errors", 4], ["stable/errors", 0]])
-	c.verdict == "inconclusive"
-	contains(c.why, "1.33% more errors, which may be chance")
 }
 
 test_a_shared_incident_does_not_fail_the_arms if {
