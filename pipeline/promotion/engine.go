@@ -106,7 +106,10 @@ func (e *Engine) once(ctx context.Context) error {
 	}
 	// Also where what is desired can't be brought back: the request may be the
 	// one that mends it.
-	r := e.next(v, pending)
+	r, ok := e.next(v, pending)
+	if !ok {
+		return lost // every one of them waits for approval
+	}
 	if e.Current != nil && !r.Rollback {
 		if err := e.Current(ctx); err != nil {
 			return errors.Join(lost, err)
@@ -116,14 +119,19 @@ func (e *Engine) once(ctx context.Context) error {
 }
 
 // next is the oldest request, but one that goes back is never kept waiting by
-// one that goes forward.
-func (e *Engine) next(v *View, pending []Request) Request {
+// one that goes forward, nor any by one that waits for approval.
+func (e *Engine) next(v *View, pending []Request) (Request, bool) {
 	for _, r := range pending {
 		if _, why := e.objection(v, r, Rollback); r.Rollback && why == "" {
-			return r
+			return r, true
 		}
 	}
-	return pending[0]
+	for _, r := range pending {
+		if e.Journal.Waits(v, r) == "" {
+			return r, true
+		}
+	}
+	return Request{}, false
 }
 
 // take goes through the steps of a promotion that has begun.

@@ -57,6 +57,7 @@ type EnvironmentView struct {
 	// they execute here, and nobody else. Empty: none has begun.
 	Executor []string
 	Token    int64 // of that promotion
+	People   People
 }
 
 // NewView is the fold of nothing.
@@ -207,6 +208,10 @@ func (v *View) Apply(it Item) error {
 		if e.Hold = h; h.Reason == "" {
 			e.Hold = nil
 		}
+	case ApprovalType, OverrideType:
+		if err := v.people(it); err != nil {
+			return err
+		}
 	case OperationsType:
 		var o Operations
 		if err := into(&o); err != nil {
@@ -248,6 +253,7 @@ func (v *View) transition(it Item, t *Transition) {
 		e.Executor, e.Token = it.Signers, t.Token
 		if t.Step == Begin {
 			e.Active, e.Reached = t, Begin
+			e.People.step(it.Seq, t)
 		}
 		return
 	case own && e.Active.Token != t.Token, !own && t.Token != 0, !own && t.Step != End:
@@ -263,6 +269,7 @@ func (v *View) transition(it Item, t *Transition) {
 	e.History = append(e.History, *t)
 	if own {
 		e.Active, e.Reached = nil, ""
+		e.People.step(it.Seq, t)
 	}
 	if t.State == Succeeded {
 		e.Desired = t.Record

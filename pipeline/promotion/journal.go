@@ -25,6 +25,7 @@ type Request struct {
 	By          string
 	Reason      string
 	Rollback    bool
+	Automatic   bool // nobody asked for it in person
 	At          time.Time
 	Err         error // why it can't be read
 
@@ -212,7 +213,7 @@ func statement(typ string, subject ledger.Subject, predicate any) (ledger.Statem
 // Request writes a request and returns its id.
 func (j *Journal) Request(ctx context.Context, r Request) (string, error) {
 	id, err := j.Ledger.Request(ctx, r.Environment, ledger.Request{
-		Release: r.Release, Commit: r.Commit, Record: r.Record, By: r.By, Reason: r.Reason, Rollback: r.Rollback,
+		Release: r.Release, Commit: r.Commit, Record: r.Record, By: r.By, Reason: r.Reason, Rollback: r.Rollback, Automatic: r.Automatic,
 	})
 	return id, j.told(err)
 }
@@ -231,7 +232,7 @@ func (j *Journal) Pending(ctx context.Context, v *View, environment string) ([]R
 		}
 		r := Request{
 			ID: c.ID, Environment: environment, Release: c.Request.Release, Commit: c.Request.Commit,
-			By: c.Request.By, Reason: c.Request.Reason, Rollback: c.Request.Rollback, At: c.At, Err: c.Err,
+			By: c.Request.By, Reason: c.Request.Reason, Rollback: c.Request.Rollback, Automatic: c.Request.Automatic, At: c.At, Err: c.Err,
 		}
 		if c.Err == nil {
 			r.named = c.Request.Record

@@ -32,8 +32,12 @@ func (e *Engine) carryOut(ctx context.Context, v *View, r Request) error {
 	}
 	t := e.transition(v, r)
 	if code, why := e.objection(v, r, t.Kind); why != "" {
+		if code == CodeApproval {
+			return nil // it waits
+		}
 		return e.end(ctx, t, Refused, code, why)
 	}
+	t.Override = v.overrideOf(r, e.Now())
 	rec := v.Releases[r.Record]
 	rev := rec.Revision(e.Environment)
 	status, err := e.Target.Status(ctx)
@@ -92,6 +96,8 @@ func (e *Engine) objection(v *View, r Request, kind Kind) (code int, why string)
 	case kind == Rollback && !v.Served(e.Environment, r.Record):
 		// A rollback needs no decision: it must not be a way around it.
 		return CodeUsage, fmt.Sprintf("release %s has never served in %s with this configuration, so that it can't be rolled back to: gate promote asks for it", short(r.Release), e.Environment)
+	case kind == Promote:
+		return v.Withheld(r, e.Journal.Ledger.Trust(), e.Now())
 	}
 	return 0, ""
 }

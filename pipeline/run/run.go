@@ -91,6 +91,7 @@ type state struct {
 	opts     Options
 	exported *release.Exported
 	decl     *environments.Declarations
+	authors  []string
 	source   string // digest of the exported files without docs
 
 	hasBuilt chan struct{} // closed once record is there
@@ -195,7 +196,10 @@ func (s *state) export(ctx context.Context) error {
 		return err
 	}
 	s.result.App, s.result.Commit, s.result.Dirty = s.decl.App.Name, s.exported.Commit, s.exported.Dirty
-	s.result.Subject, err = s.Clone.Subject(ctx, s.exported.Commit)
+	if s.result.Subject, err = s.Clone.Subject(ctx, s.exported.Commit); err != nil {
+		return err
+	}
+	s.authors, err = s.Clone.Authors(ctx, s.exported.Commit)
 	return err
 }
 

@@ -53,6 +53,7 @@ type CLI struct {
 	Audit    AuditCmd    `cmd:"" help:"Show everything behind 'it was ready', or bundle it to be verified without gate."`
 	Waive    WaiveCmd    `cmd:"" help:"Write a waiver of one criterion for 30 days at most, to be reviewed."`
 	Promote  PromoteCmd  `cmd:"" help:"Ask for a release in an environment, and follow what comes of it."`
+	Approve  ApproveCmd  `cmd:"" help:"Agree to a release in an environment, or afterwards to an override."`
 	Rollback RollbackCmd `cmd:"" help:"Go back to the release before, or to a named one."`
 	Hold     HoldCmd     `cmd:"" help:"Stop promotions into an environment."`
 	Unhold   UnholdCmd   `cmd:"" help:"Lift a hold."`
