@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/smartcloudops/gate/pipeline/target"
@@ -45,6 +46,10 @@ type Engine struct {
 	// Claim takes the environment over from an executor elsewhere, and ends what
 	// that has left unfinished. It must be gone for good.
 	Claim bool
+	// Degraded is why what serves is degraded, as far as is known; nil: nobody looks.
+	Degraded func() []Reason
+
+	again atomic.Bool // somebody has seen that the target lost what is desired
 
 	restored bool // the target was seen to serve what is desired, or made to
 }
@@ -93,6 +98,9 @@ func (e *Engine) once(ctx context.Context) error {
 		return e.resume(ctx, v)
 	}
 	var lost error
+	if e.again.Swap(false) {
+		e.restored = false
+	}
 	if !e.restored {
 		lost = e.restore(ctx, v)
 		e.restored = lost == nil
@@ -133,6 +141,9 @@ func (e *Engine) next(v *View, pending []Request) (Request, bool) {
 	}
 	return Request{}, false
 }
+
+// Reconcile has the engine bring back what is desired.
+func (e *Engine) Reconcile() { e.again.Store(true) }
 
 // take goes through the steps of a promotion that has begun.
 func (e *Engine) take(ctx context.Context, t Transition, rec *ReleaseRecord, before target.Status) error {

@@ -58,6 +58,7 @@ type EnvironmentView struct {
 	Executor []string
 	Token    int64 // of that promotion
 	People   People
+	Good     string // release that was last judged good while it served
 }
 
 // NewView is the fold of nothing.
@@ -189,6 +190,7 @@ func (v *View) Apply(it Item) error {
 			return err
 		}
 		v.Decisions[d.Decision.ID] = it.Digest
+		v.decided(it)
 	case checks.EvidenceType:
 		s := Signed{Digest: it.Digest, Signers: it.Signers}
 		if err := into(&s.Evidence); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/ledger"
+	"github.com/smartcloudops/gate/policies"
 )
 
 // Types of the statements by which people have a say in a promotion.
@@ -95,6 +96,20 @@ func (v *View) people(it Item) error {
 	return nil
 }
 
+// decided folds that a release was found good where it serves.
+func (v *View) decided(it Item) {
+	var d struct {
+		Decision struct {
+			Release, Environment string
+			Stage                policies.Stage
+			Verdict              policies.Verdict
+		}
+	}
+	if json.Unmarshal(it.Predicate, &d) == nil && d.Decision.Stage == policies.Serving && d.Decision.Verdict.Promotes() && it.May(ledger.Decide, d.Decision.Environment) {
+		v.environment(d.Decision.Environment).Good = d.Decision.Release
+	}
+}
+
 // step folds what a step of a promotion that is under way means for what people
 // have said.
 func (p *People) step(seq int64, t *Transition) {
@@ -171,11 +186,7 @@ func (v *View) Withheld(r Request, trust *environments.Trust, now time.Time) (co
 	}
 	rules := v.Rules(r.Environment, r.Record)
 	if w, until := environments.Frozen(rules.Freeze, now); w != nil {
-		when := "for good, as it is declared"
-		if !until.IsZero() {
-			when = "until " + inZone(until, w.Zone)
-		}
-		return CodeLocked, fmt.Sprintf("%s is frozen %s: %s; ask again then, or gate promote %s --to %s --override --reason TEXT", r.Environment, when, w.Reason, short(r.Release), r.Environment)
+		return CodeLocked, fmt.Sprintf("%s is frozen until %s: %s; ask again then, or gate promote %s --to %s --override --reason TEXT", r.Environment, Until(*w, until), w.Reason, short(r.Release), r.Environment)
 	}
 	if why := v.paced(r, rules.Paces, now); why != "" {
 		return CodeLocked, why
@@ -186,12 +197,15 @@ func (v *View) Withheld(r Request, trust *environments.Trust, now time.Time) (co
 	return 0, ""
 }
 
-// inZone is an instant as the people of the zone read it.
-func inZone(t time.Time, zone string) string {
-	if l, err := time.LoadLocation(zone); err == nil {
-		t = t.In(l)
+// Until is the end of a freeze as the people of its zone read it.
+func Until(w environments.Freeze, end time.Time) string {
+	if end.IsZero() {
+		return "it is declared otherwise"
 	}
-	return t.Format("Mon 2006-01-02 15:04 MST")
+	if l, err := time.LoadLocation(w.Zone); err == nil {
+		end = end.In(l)
+	}
+	return end.Format("Mon 2006-01-02 15:04 MST")
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04Z") }

@@ -28,6 +28,7 @@ type ReleaseRecord struct {
 	Commit       string                     `json:"commit"`
 	Subject      string                     `json:"subject,omitempty"` // the commit's first line, for people
 	Authors      []string                   `json:"authors,omitempty"` // addresses of who has made the commit, its author first
+	Committed    time.Time                  `json:"committed,omitzero"`
 	Dirty        bool                       `json:"dirty,omitempty"`
 	SourceDigest string                     `json:"source_digest"`
 	TreeDigest   string                     `json:"tree_digest"`

@@ -97,7 +97,12 @@ func (e *Engine) objection(v *View, r Request, kind Kind) (code int, why string)
 		// A rollback needs no decision: it must not be a way around it.
 		return CodeUsage, fmt.Sprintf("release %s has never served in %s with this configuration, so that it can't be rolled back to: gate promote asks for it", short(r.Release), e.Environment)
 	case kind == Promote:
-		return v.Withheld(r, e.Journal.Ledger.Trust(), e.Now())
+		if code, why := v.Withheld(r, e.Journal.Ledger.Trust(), e.Now()); code != 0 || e.Degraded == nil {
+			return code, why
+		}
+		if why := v.heldBack(r, e.Degraded()); why != "" {
+			return CodeLocked, why
+		}
 	}
 	return 0, ""
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 )
 
 // Errors of a clone that callers tell apart.
@@ -170,4 +171,14 @@ func (c *Clone) Authors(ctx context.Context, commit string) ([]string, error) {
 		}
 	}
 	return all, nil
+}
+
+// Committed is when the commit was made, by the clock of who made it.
+func (c *Clone) Committed(ctx context.Context, commit string) (time.Time, error) {
+	s, err := c.git.line(ctx, "log", "-1", "--format=%cI", commit)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("date of %s: %w", commit, err)
+	}
+	at, err := time.Parse(time.RFC3339, s)
+	return at.UTC(), err
 }

@@ -88,11 +88,12 @@ func (s *Stop) Error() string { return s.Summary }
 // state is one run under way.
 type state struct {
 	*Pipeline
-	opts     Options
-	exported *release.Exported
-	decl     *environments.Declarations
-	authors  []string
-	source   string // digest of the exported files without docs
+	opts      Options
+	exported  *release.Exported
+	decl      *environments.Declarations
+	authors   []string
+	committed time.Time
+	source    string // digest of the exported files without docs
 
 	hasBuilt chan struct{} // closed once record is there
 
@@ -199,7 +200,10 @@ func (s *state) export(ctx context.Context) error {
 	if s.result.Subject, err = s.Clone.Subject(ctx, s.exported.Commit); err != nil {
 		return err
 	}
-	s.authors, err = s.Clone.Authors(ctx, s.exported.Commit)
+	if s.authors, err = s.Clone.Authors(ctx, s.exported.Commit); err != nil {
+		return err
+	}
+	s.committed, err = s.Clone.Committed(ctx, s.exported.Commit)
 	return err
 }
 

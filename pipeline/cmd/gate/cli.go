@@ -58,6 +58,7 @@ type CLI struct {
 	Hold     HoldCmd     `cmd:"" help:"Stop promotions into an environment."`
 	Unhold   UnholdCmd   `cmd:"" help:"Lift a hold."`
 	Status   StatusCmd   `cmd:"" help:"Show what runs, and what is asked for."`
+	Drift    DriftCmd    `cmd:"" help:"Show where what runs is not what is desired."`
 	History  HistoryCmd  `cmd:"" help:"Show what was promoted into an environment, and what came of it."`
 	Logs     LogsCmd     `cmd:"" help:"Show the ends of an environment's logs: instances, daemon, requests."`
 	Report   ReportCmd   `cmd:"" help:"Judge the newest release by the evidence there is, and write the report."`
