@@ -11,7 +11,6 @@ import (
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/report"
-	"github.com/smartcloudops/gate/pipeline/target"
 	"github.com/smartcloudops/gate/pipeline/target/local/watch"
 )
 
@@ -58,10 +57,13 @@ func (c *DriftCmd) Run(ctx context.Context, g *Globals) error {
 			}
 		}
 	}
-	if s.Output == "json" {
+	switch {
+	case s.Output == "json":
 		if err := report.JSON(s.Out, all); err != nil {
 			return err
 		}
+	case len(all) == 0:
+		fmt.Fprintln(s.Out, "nothing is desired anywhere yet: gate run")
 	}
 	if differs {
 		return &Exit{Code: promotion.CodeFail}
@@ -169,7 +171,7 @@ func (s *session) people(ctx context.Context, one *report.Environment) (waits bo
 	}
 	var drift []promotion.Difference
 	if d := v.Releases[v.Environment(one.Name).Desired]; d != nil {
-		drift = v.Drift(e, target.Status(*one.Actual), "")
+		drift = v.Drift(e, *one.Actual, "")
 	}
 	one.Degraded = promotion.Degraded(judged, drift, one.Actual.Alerts)
 	return waits, nil
