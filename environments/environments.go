@@ -302,6 +302,12 @@ type Promotion struct {
 	Canary *Canary  `yaml:"canary" json:"canary,omitempty"`
 	Steps  []Canary `yaml:"steps" json:"steps,omitempty"` // instead of Canary: one comparison after the other, each with more traffic
 	Soak   Duration `yaml:"soak" json:"soak"`             // the previous release's instances stay warm so long
+	// Approvals that a release needs; nil: none.
+	Approvals *Approvals `yaml:"approvals" json:"approvals,omitempty"`
+	Freeze    []Freeze   `yaml:"freeze" json:"freeze,omitempty"`     // when nothing goes forward
+	Pace      *Pace      `yaml:"pace" json:"pace,omitempty"`         // of what is promoted automatically; nil: any
+	Drift     string     `yaml:"drift" json:"drift,omitempty"`       // report, or reconcile; empty: report
+	Degraded  string     `yaml:"degraded" json:"degraded,omitempty"` // report, or hold the next promotion; empty: report
 }
 
 // Canary says how a release is compared with the one that serves, before it gets
@@ -339,6 +345,7 @@ type Person struct {
 	GitHub       string   `yaml:"github" json:"github"`                       // login
 	May          []string `yaml:"may" json:"may"`                             // approve
 	Environments []string `yaml:"environments" json:"environments,omitempty"` // empty: all
+	Emails       []string `yaml:"emails" json:"emails,omitempty"`             // that the person's commits are made with
 }
 
 // Key is somebody who may sign.
@@ -347,6 +354,7 @@ type Key struct {
 	Name         string   `yaml:"name" json:"name"`                           // for people
 	May          []string `yaml:"may" json:"may"`                             // measure, decide, promote, approve, daemon
 	Environments []string `yaml:"environments" json:"environments,omitempty"` // empty: all
+	Emails       []string `yaml:"emails" json:"emails,omitempty"`             // that its owner's commits are made with
 }
 
 // Duration is a time.Duration written as "1m30s".

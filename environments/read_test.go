@@ -48,7 +48,7 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 		{"value forgotten", "staging.yaml", "LOG_LEVEL: info", "LOG_LEVEL:", []string{"environments/staging.yaml:11", "config.LOG_LEVEL is left empty"}},
 		{"list for keys", "staging.yaml", "{min: 2, max: 10}", "[2, 10]", []string{"environments/staging.yaml:4", "instances is a list"}},
 		{"text for list", "staging.yaml", "[localhost, 127.0.0.1]", "localhost", []string{"environments/staging.yaml:7", "tls.names is text, and must be a list"}},
-		{"nested unknown key", "staging.yaml", "soak: 0s", "soke: 0s", []string{"environments/staging.yaml:13", `unknown key "promotion.soke"`, "canary, from, soak, steps"}},
+		{"nested unknown key", "staging.yaml", "soak: 0s", "soke: 0s", []string{"environments/staging.yaml:13", `unknown key "promotion.soke"`, "approvals, canary, degraded, drift, freeze, from, pace, soak, steps"}},
 		{"alias of the wrong type", "staging.yaml", "{min: 2, max: 10}", "{min: &n 1.5, max: *n}", []string{"environments/staging.yaml:4", "instances.max"}},
 		{"nothing but a list", "trust.yaml", "*", "[1]", []string{"environments/trust.yaml:1", "the file is a list"}},
 		{"min over max", "staging.yaml", "{min: 2, max: 10}", "{min: 5, max: 3}", []string{"environments/staging.yaml:4", "5 is greater than instances.max 3"}},

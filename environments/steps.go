@@ -30,6 +30,7 @@ func (p Promotion) Comparisons() []Canary {
 
 func (v *validator) promotion(e *Environment) {
 	f, p := e.File, e.Promotion
+	v.people(e)
 	if p.Soak < 0 {
 		v.say(f, "$.promotion.soak", "write 0s or more", "is %s", p.Soak)
 	}

@@ -292,6 +292,7 @@ func (v *validator) trust(f string, t *Trust) {
 			v.say(f, at+".id", "write ed25519: and 64 hexadecimal digits, as gate doctor prints it", "is %q", k.ID)
 		}
 		v.may(f, at, k.May, actions)
+		v.emails(f, at, k.Emails)
 	}
 	for i, p := range t.People {
 		at := fmt.Sprintf("$.people[%d]", i)
@@ -299,6 +300,7 @@ func (v *validator) trust(f string, t *Trust) {
 			v.say(f, at+".github", "write a GitHub login", "is %q", p.GitHub)
 		}
 		v.may(f, at, p.May, personal)
+		v.emails(f, at, p.Emails)
 	}
 }
 

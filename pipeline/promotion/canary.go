@@ -55,7 +55,7 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 	if err := e.record(ctx, t, Analyse, ""); err != nil {
 		return false, nil, err
 	}
-	stop := e.synthesize(ctx, rec, c.Synthetic)
+	stop := e.synthesize(ctx, rec, c)
 	defer stop()
 
 	deadline := time.NewTimer(c.Limit.D())
@@ -233,9 +233,14 @@ func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, 
 	}
 }
 
-// synthesize sends declared safe requests to both arms at the given rate a
-// second and arm, until the returned function is called, which waits.
-func (e *Engine) synthesize(ctx context.Context, rec *ReleaseRecord, rate int) (stop func()) {
+// synthesize sends declared safe requests to the arms that are compared, at the
+// declared rate a second and arm, until the returned function is called, which
+// waits.
+func (e *Engine) synthesize(ctx context.Context, rec *ReleaseRecord, c environments.Canary) (stop func()) {
+	rate, arms := c.Synthetic, []string{"baseline", "canary"}
+	if c.Weight == environments.AllTraffic {
+		arms = []string{"canary"}
+	}
 	p, ok := e.Target.(Prober)
 	var safe []environments.Endpoint
 	for _, ep := range rec.Declarations.App.Load.Endpoints {
@@ -249,7 +254,7 @@ func (e *Engine) synthesize(ctx context.Context, rec *ReleaseRecord, rate int) (
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	run := "canary-" + rand.Text()[:8]
-	for _, arm := range []string{"stable", "canary"} {
+	for _, arm := range arms {
 		wg.Go(func() {
 			tick := time.NewTicker(time.Second / time.Duration(rate))
 			defer tick.Stop()

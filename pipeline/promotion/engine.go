@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/smartcloudops/gate/pipeline/target"
@@ -45,6 +46,10 @@ type Engine struct {
 	// Claim takes the environment over from an executor elsewhere, and ends what
 	// that has left unfinished. It must be gone for good.
 	Claim bool
+	// Degraded is why what serves is degraded, as far as is known; nil: nobody looks.
+	Degraded func() []Reason
+
+	again atomic.Bool // somebody has seen that the target lost what is desired
 
 	restored bool // the target was seen to serve what is desired, or made to
 	back     *withdrawal
@@ -100,6 +105,9 @@ func (e *Engine) once(ctx context.Context) error {
 		return e.resume(ctx, v)
 	}
 	var lost error
+	if e.again.Swap(false) {
+		e.restored = false
+	}
 	if !e.restored {
 		lost = e.restore(ctx, v)
 		e.restored = lost == nil
@@ -113,7 +121,10 @@ func (e *Engine) once(ctx context.Context) error {
 	}
 	// Also where what is desired can't be brought back: the request may be the
 	// one that mends it.
-	r := e.next(v, pending)
+	r, ok := e.next(v, pending)
+	if !ok {
+		return lost // every one of them waits for approval
+	}
 	if e.Current != nil && !r.Rollback {
 		if err := e.Current(ctx); err != nil {
 			return errors.Join(lost, err)
@@ -123,15 +134,23 @@ func (e *Engine) once(ctx context.Context) error {
 }
 
 // next is the oldest request, but one that goes back is never kept waiting by
-// one that goes forward.
-func (e *Engine) next(v *View, pending []Request) Request {
+// one that goes forward, nor any by one that waits for approval.
+func (e *Engine) next(v *View, pending []Request) (Request, bool) {
 	for _, r := range pending {
 		if _, why := e.objection(v, r, Rollback); r.Rollback && why == "" {
-			return r
+			return r, true
 		}
 	}
-	return pending[0]
+	for _, r := range pending {
+		if e.Journal.Waits(v, r) == "" {
+			return r, true
+		}
+	}
+	return Request{}, false
 }
+
+// Reconcile has the engine bring back what is desired.
+func (e *Engine) Reconcile() { e.again.Store(true) }
 
 // take goes through the steps of a promotion that has begun.
 func (e *Engine) take(ctx context.Context, t Transition, rec *ReleaseRecord, before target.Status) error {

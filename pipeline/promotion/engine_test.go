@@ -134,7 +134,7 @@ func TestPromoteWithCanary(t *testing.T) {
 	eventually(t, "both arms are probed", func() bool {
 		s.target.mu.Lock()
 		defer s.target.mu.Unlock()
-		if s.target.probed["stable"] > 0 && s.target.probed["canary"] > 0 {
+		if s.target.probed["baseline"] > 0 && s.target.probed["canary"] > 0 {
 			s.target.samples[digest('b')] = [2]int64{3000, 0}
 		}
 		return s.target.samples[digest('b')][0] == 3000

@@ -57,6 +57,8 @@ type EnvironmentView struct {
 	// they execute here, and nobody else. Empty: none has begun.
 	Executor []string
 	Token    int64 // of that promotion
+	People   People
+	Good     string // release that was last judged good while it served
 }
 
 // NewView is the fold of nothing.
@@ -188,6 +190,7 @@ func (v *View) Apply(it Item) error {
 			return err
 		}
 		v.Decisions[d.Decision.ID] = it.Digest
+		v.decided(it)
 	case checks.EvidenceType:
 		s := Signed{Digest: it.Digest, Signers: it.Signers}
 		if err := into(&s.Evidence); err != nil {
@@ -206,6 +209,10 @@ func (v *View) Apply(it Item) error {
 		e := v.environment(h.Environment)
 		if e.Hold = h; h.Reason == "" {
 			e.Hold = nil
+		}
+	case ApprovalType, OverrideType:
+		if err := v.people(it); err != nil {
+			return err
 		}
 	case OperationsType:
 		var o Operations
@@ -248,6 +255,7 @@ func (v *View) transition(it Item, t *Transition) {
 		e.Executor, e.Token = it.Signers, t.Token
 		if t.Step == Begin {
 			e.Active, e.Reached = t, Begin
+			e.People.step(it.Seq, t)
 		}
 		return
 	case own && e.Active.Token != t.Token, !own && t.Token != 0, !own && t.Step != End:
@@ -267,6 +275,7 @@ func (v *View) transition(it Item, t *Transition) {
 	e.History = append(e.History, *t)
 	if own {
 		e.Active, e.Reached = nil, ""
+		e.People.step(it.Seq, t)
 	}
 	if t.State == Succeeded {
 		e.Desired = t.Record

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/ledger"
 )
 
@@ -25,6 +26,7 @@ type Request struct {
 	By          string
 	Reason      string
 	Rollback    bool
+	Automatic   bool // nobody asked for it in person
 	At          time.Time
 	Err         error // why it can't be read
 
@@ -58,6 +60,7 @@ type records interface {
 	Sync(ctx context.Context, r ledger.Resolver) (ledger.Synced, error)
 	Trusted(r ledger.Record, action, environment string) bool
 	TrustedFor(signers []string, action, environment string) bool
+	Trust() *environments.Trust
 	Own() string
 	Remote() string
 }
@@ -237,7 +240,7 @@ func statement(typ string, subject ledger.Subject, predicate any) (ledger.Statem
 // Request writes a request and returns its id.
 func (j *Journal) Request(ctx context.Context, r Request) (string, error) {
 	id, err := j.records().Request(ctx, r.Environment, ledger.Request{
-		Release: r.Release, Commit: r.Commit, Record: r.Record, By: r.By, Reason: r.Reason, Rollback: r.Rollback,
+		Release: r.Release, Commit: r.Commit, Record: r.Record, By: r.By, Reason: r.Reason, Rollback: r.Rollback, Automatic: r.Automatic,
 	})
 	return id, j.told(err)
 }
@@ -256,7 +259,7 @@ func (j *Journal) Pending(ctx context.Context, v *View, environment string) ([]R
 		}
 		r := Request{
 			ID: c.ID, Environment: environment, Release: c.Request.Release, Commit: c.Request.Commit,
-			By: c.Request.By, Reason: c.Request.Reason, Rollback: c.Request.Rollback, At: c.At, Err: c.Err,
+			By: c.Request.By, Reason: c.Request.Reason, Rollback: c.Request.Rollback, Automatic: c.Request.Automatic, At: c.At, Err: c.Err,
 		}
 		if c.Err == nil {
 			r.named = c.Request.Record

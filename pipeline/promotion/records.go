@@ -27,6 +27,8 @@ type ReleaseRecord struct {
 	Release      string                     `json:"release"`
 	Commit       string                     `json:"commit"`
 	Subject      string                     `json:"subject,omitempty"` // the commit's first line, for people
+	Authors      []string                   `json:"authors,omitempty"` // addresses of who has made the commit, its author first
+	Committed    time.Time                  `json:"committed,omitzero"`
 	Dirty        bool                       `json:"dirty,omitempty"`
 	SourceDigest string                     `json:"source_digest"`
 	TreeDigest   string                     `json:"tree_digest"`
@@ -84,6 +86,8 @@ const (
 	Aborted    State = "aborted" // inconclusive, or stopped from outside
 	RolledBack State = "rolled_back"
 	Refused    State = "refused" // never begun: held, locked, or not consumable
+	// Waiting is for approvals. It is no state on record: who follows is told it.
+	Waiting State = "waiting"
 )
 
 // Kind of a promotion.
@@ -120,6 +124,7 @@ type Transition struct {
 	Overdue        bool      `json:"overdue,omitempty"`
 	ContractFailed bool      `json:"contract_failed,omitempty"` // it is tried again
 	Decision       string    `json:"decision,omitempty"`
+	Override       string    `json:"override,omitempty"` // statement by which it went past what people had declared
 	Why            string    `json:"why,omitempty"`
 	By             string    `json:"by,omitempty"`
 	Synthetic      bool      `json:"synthetic,omitempty"` // declared synthetic requests took part in the comparison

@@ -32,8 +32,12 @@ func (e *Engine) carryOut(ctx context.Context, v *View, r Request) error {
 	}
 	t := e.transition(v, r)
 	if code, why := e.objection(v, r, t.Kind); why != "" {
+		if code == CodeApproval {
+			return nil // it waits
+		}
 		return e.end(ctx, t, Refused, code, why)
 	}
+	t.Override = v.overrideOf(r, e.Now())
 	rec := v.Releases[r.Record]
 	rev := rec.Revision(e.Environment)
 	status, err := e.Target.Status(ctx)
@@ -108,6 +112,14 @@ func (e *Engine) objection(v *View, r Request, kind Kind) (code int, why string)
 	}
 	if why != "" {
 		return CodeUsage, why
+	}
+	if kind == Promote {
+		if code, why := v.Withheld(r, e.Journal.records().Trust(), e.Now()); code != 0 || e.Degraded == nil {
+			return code, why
+		}
+		if why := v.heldBack(r, e.Degraded()); why != "" {
+			return CodeLocked, why
+		}
 	}
 	return 0, ""
 }

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/ledger"
 )
 
@@ -179,5 +180,6 @@ func (a simAccess) Sync(ctx context.Context, _ ledger.Resolver) (s ledger.Synced
 
 func (a simAccess) Trusted(ledger.Record, string, string) bool { return true }
 func (a simAccess) TrustedFor([]string, string, string) bool   { return true }
+func (a simAccess) Trust() *environments.Trust                 { return &environments.Trust{} }
 func (a simAccess) Own() string                                { return simKey }
 func (a simAccess) Remote() string                             { return a.world.remote }

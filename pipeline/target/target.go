@@ -89,13 +89,25 @@ type Status struct {
 	// DatabaseBytes is the size of the database; 0 when it is not known.
 	DatabaseBytes int64     `json:"database_bytes,omitempty"`
 	Since         time.Time `json:"since"` // when the daemon started
-	Problem       string    `json:"problem,omitempty"`
+	// Schema is how the schema compares with what migrations have made of it; nil:
+	// not known.
+	Schema  *Schema `json:"schema,omitempty"`
+	Problem string  `json:"problem,omitempty"`
 	// Scaling is what decides how many instances there are; nil: nothing does.
 	Scaling *checks.Scaling `json:"scaling,omitempty"`
 	// Backup is how the backups of the database stand; nil: not known yet.
 	Backup *BackupStatus `json:"backup,omitempty"`
 	// Alerts are what the watch over the environment says; nil: nobody watches.
 	Alerts *Alerts `json:"alerts,omitempty"`
+}
+
+// Schema is what the newest migrations have left, and what is there now.
+type Schema struct {
+	Release string    `json:"release"` // whose migrations they were
+	Left    string    `json:"left"`    // digest
+	At      time.Time `json:"at"`
+	Now     string    `json:"now,omitempty"` // digest
+	Problem string    `json:"problem,omitempty"`
 }
 
 // BackupStatus is how the backups of an environment's database stand.

@@ -17,6 +17,8 @@ type PromoteCmd struct {
 	Release string `arg:"" help:"Digest of the release or of its record, or its commit; eight characters are enough."`
 	To      string `required:"" placeholder:"ENV" help:"The environment that is to run it."`
 	Reason  string `help:"Why, for the history."`
+	// Override goes past what people have declared, never past a verdict or a hold.
+	Override bool `help:"Go past a freeze, a pause and missing approvals, once and within the hour: the owners are told, and somebody else must approve it before anything else is promoted."`
 	RemoteFlags
 }
 
@@ -40,23 +42,23 @@ func (c *PromoteCmd) Run(ctx context.Context, g *Globals) error {
 	if err != nil {
 		return err
 	}
-	found := v.Find(c.Release)
-	if len(found) == 0 {
-		return &Exit{promotion.CodeUsage, fmt.Errorf("no release %q is on record: gate build makes one, gate history %s shows some", c.Release, c.To)}
+	found, rec, err := one(v, c.Release, c.To)
+	if err != nil {
+		return err
 	}
-	for _, f := range found[1:] {
-		if v.Releases[f].Release != v.Releases[found[0]].Release {
-			return &Exit{promotion.CodeUsage, fmt.Errorf("%q means %d releases: give more of the digest", c.Release, len(found))}
+	r := promotion.Request{Environment: c.To, Release: rec.Release, Commit: rec.Commit, Record: found, By: s.by(), Reason: c.Reason}
+	if c.Override {
+		if err := s.override(ctx, v, r); err != nil {
+			return err
 		}
 	}
-	rec := v.Releases[found[0]]
 	if why := v.NoWayTo(c.To, rec.Release); why != "" {
 		return &Exit{promotion.CodeUsage, errors.New(why)}
 	}
 	if why := v.NoReturn(c.To, rec); why != "" {
 		fmt.Fprintln(s.Err, "gate: note:", why)
 	}
-	return s.ask(ctx, promotion.Request{Environment: c.To, Release: rec.Release, Commit: rec.Commit, Record: found[0], By: s.by(), Reason: c.Reason}, c.RemoteFlags)
+	return s.ask(ctx, r, c.RemoteFlags)
 }
 
 // RollbackCmd goes back.

@@ -145,6 +145,7 @@ func (d *Daemon) ServeAdmin(ctx context.Context, poke func()) error {
 	mux.HandleFunc("DELETE "+pathDrill, func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, d.Relieve(r.Context()))
 	})
+	d.armsRoute(mux)
 	mux.Handle("GET "+pathMetrics, d.watching.watcher.Metrics())
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
 	answered := make(chan struct{})

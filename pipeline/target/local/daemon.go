@@ -28,6 +28,7 @@ import (
 	"github.com/smartcloudops/gate/pipeline/target/local/cluster"
 	"github.com/smartcloudops/gate/pipeline/target/local/secrets"
 	"github.com/smartcloudops/gate/pipeline/target/local/supervisor"
+	"github.com/smartcloudops/gate/pipeline/target/local/watch"
 )
 
 // Errors that callers tell apart.
@@ -65,6 +66,9 @@ type Options struct {
 	// Operations makes what the daemon did by itself part of the record, with the
 	// number of those that are left out; nil: nobody wants to know.
 	Operations func(ctx context.Context, all []target.Operation, left int) error
+	// Notices are alerts that hold by what is known outside of the daemon, and
+	// whether that is known now; nil: there are none.
+	Notices func() ([]watch.Notice, bool)
 }
 
 // Daemon runs one environment. It is a target.Target.
@@ -77,6 +81,7 @@ type Daemon struct {
 	lock       *os.File
 	backups    backups
 	size       databaseSize
+	schema     schemaSeen
 	vault      *secrets.Vault
 	secretKey  []byte        // of fingerprints
 	reread     chan struct{} // the secrets are to be read at once

@@ -24,7 +24,10 @@ func (d *Daemon) Migrate(ctx context.Context, token int64, rev target.Revision) 
 	if err := d.departs(rev.Release); err != nil {
 		return err
 	}
-	_, err := d.migrate(ctx, rev)
+	did, err := d.migrate(ctx, rev)
+	if err == nil && did {
+		d.settled(ctx, rev.Release)
+	}
 	return err
 }
 

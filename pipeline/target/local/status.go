@@ -49,6 +49,7 @@ func (d *Daemon) Status(ctx context.Context) (target.Status, error) {
 	out.Database = db.Describe()
 	out.Backup = d.backupStatus()
 	out.DatabaseBytes = d.databaseBytes(ctx)
+	out.Schema = d.schemaStatus(ctx)
 	d.mu.Lock()
 	out.Problem = d.problem
 	for _, about := range slices.Sorted(maps.Keys(d.troubles)) {

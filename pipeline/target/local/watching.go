@@ -183,6 +183,9 @@ func (w *watching) facts(context.Context) watch.Facts {
 	if b := d.backupFacts(); b.Kept {
 		f.Backup = &watch.Backup{Newest: b.BaseTime, MaxAge: 2 * s.Environment.Backup.Interval(), Problem: b.Problem}
 	}
+	if d.opt.Notices != nil {
+		f.Notices, f.Noticed = d.opt.Notices()
+	}
 	f.Exercise, f.Disks = w.exercising(f.Disks)
 	return f
 }
