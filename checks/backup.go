@@ -235,7 +235,7 @@ func backupTry(ctx context.Context, in Input, b Backups, facts BackupFacts, p *B
 	}
 	p.RPOSeconds = max(p.RPOSeconds, mark.RPOSeconds)
 	in.Note("backup: restoring")
-	c, err := b.RestoreBackup(ctx, BackupPoint{LSN: mark.LSN, Verify: true})
+	c, err := b.RestoreBackup(ctx, BackupPoint{LSN: mark.LSN, Verify: true, Aside: true})
 	if err != nil {
 		return false, err
 	}
@@ -385,7 +385,7 @@ func (r *BackupRemote) try(ctx context.Context, b Backups) (again bool, err erro
 	if err != nil {
 		return false, err
 	}
-	c, err := b.RestoreBackup(ctx, BackupPoint{LSN: mark.LSN, Verify: true, Remote: true})
+	c, err := b.RestoreBackup(ctx, BackupPoint{LSN: mark.LSN, Verify: true, Remote: true, Aside: true})
 	if err != nil {
 		return false, err
 	}

@@ -63,6 +63,9 @@ type BackupPoint struct {
 	LSN    string    `json:"lsn,omitempty"`
 	Verify bool      `json:"verify,omitempty"` // pg_verifybackup first
 	Remote bool      `json:"remote,omitempty"` // from the object store
+	// Aside has the copy, and what is started on it, give way to all else on the
+	// machine. Whoever measures how fast the copy is does without.
+	Aside bool `json:"aside,omitempty"`
 }
 
 // RestoreFacts say how a copy came about. Times are seconds.

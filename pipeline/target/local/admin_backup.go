@@ -93,7 +93,7 @@ func (d *Daemon) backupRoutes(ctx context.Context, mux *http.ServeMux) {
 		if err != nil {
 			return nil, err
 		}
-		a, err := d.startApart(ctx, rev, c.AppURL())
+		a, err := d.startApart(ctx, rev, c.AppURL(), c.Aside())
 		if err != nil {
 			return nil, err
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -46,8 +47,9 @@ func (d *Daemon) asServing(release string) (target.Revision, error) {
 	return rev, nil
 }
 
-// startApart starts one and waits until it is ready. It lives longer than ctx.
-func (d *Daemon) startApart(ctx context.Context, rev target.Revision, databaseURL string) (*apart, error) {
+// startApart starts one and waits until it is ready. It lives longer than ctx, and
+// gives way to all else where that is wanted.
+func (d *Daemon) startApart(ctx context.Context, rev target.Revision, databaseURL string, givesWay bool) (*apart, error) {
 	rt, path, err := d.runtime(rev)
 	if err != nil {
 		return nil, err
@@ -81,12 +83,19 @@ func (d *Daemon) startApart(ctx context.Context, rev target.Revision, databaseUR
 	go func() {
 		defer close(a.ended)
 		// The kernel counts the end of the thread that started it as ours.
-		aside.StartFor(cmd, func(err error) {
+		run := func(err error) {
 			started <- err
 			if err == nil {
 				_ = cmd.Wait()
 			}
-		})
+		}
+		if givesWay {
+			aside.StartFor(cmd, run)
+			return
+		}
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		run(cmd.Start())
 	}()
 	if err := <-started; err != nil {
 		cancel()

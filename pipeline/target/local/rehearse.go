@@ -111,7 +111,7 @@ func (d *Daemon) serveCopy(ctx context.Context, w http.ResponseWriter, r *http.R
 		answer(w, nil, err)
 		return
 	}
-	a, err := d.startApart(r.Context(), rev, c.AppURL())
+	a, err := d.startApart(r.Context(), rev, c.AppURL(), c.Aside())
 	if err != nil {
 		answer(w, nil, err)
 		return

@@ -47,7 +47,7 @@ func TestRestoreBesideBareCommands(t *testing.T) {
 			if mark, err = d.MarkBackup(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			c, err := d.RestoreBackup(t.Context(), checks.BackupPoint{LSN: mark.LSN, Verify: true})
+			c, err := d.RestoreBackup(t.Context(), checks.BackupPoint{LSN: mark.LSN, Verify: true, Aside: true})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -21,6 +21,7 @@ type Copy struct {
 	k     *Keeper
 	db    *cluster.Cluster
 	dir   string
+	aside bool
 	facts checks.RestoreFacts
 	once  sync.Once
 	err   error
@@ -94,7 +95,7 @@ func (k *Keeper) Restore(ctx context.Context, p checks.BackupPoint) (_ *Copy, er
 	}
 	facts.RestoreSeconds = facts.FetchSeconds + time.Since(begun).Seconds()
 	facts.BaseTime, facts.SystemIdentifier, facts.ServerVersion, facts.Bytes = b.Begun, b.SystemIdentifier, db.Version(), b.Bytes
-	c := &Copy{k: k, db: db, dir: dir, facts: facts}
+	c := &Copy{k: k, db: db, dir: dir, aside: p.Aside, facts: facts}
 	k.mu.Lock()
 	closed := k.closed
 	k.copies[c] = true
@@ -232,7 +233,7 @@ func (k *Keeper) recover(ctx context.Context, b *base, wal, dir string, p checks
 	case !p.At.IsZero():
 		settings["recovery_target_time"] = p.At.UTC().Format("2006-01-02 15:04:05.999999+00")
 	}
-	db, err := k.db.OpenCopy(ctx, dir, settings)
+	db, err := k.db.OpenCopy(ctx, dir, settings, p.Aside)
 	if errors.Is(err, cluster.ErrRecovery) {
 		return nil, &checks.BackupFault{Kind: checks.FaultRecovery, What: err.Error()}
 	}
@@ -250,6 +251,9 @@ func (c *Copy) AppURL() string { return c.db.AppURL() }
 
 // ID names the copy.
 func (c *Copy) ID() string { return filepath.Base(c.dir) }
+
+// Aside: what is started on it is to give way, as it does.
+func (c *Copy) Aside() bool { return c.aside }
 
 // Facts say how it came about.
 func (c *Copy) Facts() checks.RestoreFacts { return c.facts }

@@ -63,6 +63,7 @@ type Cluster struct {
 	external  bool
 	copied    bool     // a scratch copy: made by OpenCopy
 	recovered int64    // of a copy: its first own transaction
+	aside     bool     // it gives way to all other processes
 	unfollow  func()   // of a copy: its processes are no longer made to give way
 	server    *url.URL // of an external server
 	settings  map[string]string

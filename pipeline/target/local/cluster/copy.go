@@ -42,10 +42,11 @@ func (c *Cluster) copyHBA() string {
 
 // OpenCopy starts a second server on dir/data, a base backup of c's cluster
 // with recovery.signal in it, by the same programs and as the same user, and
-// waits until its recovery is over. Its passwords are new, and it gives way to
-// all other processes. recovery are the settings that say how it recovers. The error wraps ErrRecovery with what
-// PostgreSQL said where that is the reason. Whoever opens a copy discards it.
-func (c *Cluster) OpenCopy(ctx context.Context, dir string, recovery map[string]string) (_ *Cluster, err error) {
+// waits until its recovery is over. Its passwords are new. recovery are the
+// settings that say how it recovers; givesWay: to all other processes. The error
+// wraps ErrRecovery with what PostgreSQL said where that is the reason. Whoever
+// opens a copy discards it.
+func (c *Cluster) OpenCopy(ctx context.Context, dir string, recovery map[string]string, givesWay bool) (_ *Cluster, err error) {
 	if c.external {
 		return nil, errors.New("an external database has no copies")
 	}
@@ -56,7 +57,7 @@ func (c *Cluster) OpenCopy(ctx context.Context, dir string, recovery map[string]
 	settings := maps.Clone(recovery)
 	maps.Copy(settings, alone)
 	n := &Cluster{
-		dir: dir, name: c.name, copied: true, settings: settings, runner: c.runner, bin: c.bin, unfollow: func() {},
+		dir: dir, name: c.name, copied: true, settings: settings, runner: c.runner, bin: c.bin, aside: givesWay, unfollow: func() {},
 		// Until its own are set, it has the source's.
 		secrets: c.secrets,
 	}

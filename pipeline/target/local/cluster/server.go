@@ -170,14 +170,14 @@ func (c *Cluster) launch(port int) (pid int, from int64, err error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = c.runner.attr()
 	begin := cmd.Start
-	if c.copied {
+	if c.aside {
 		begin = func() error { return aside.Start(cmd) }
 	}
 	if err := begin(); err != nil {
 		return 0, 0, fmt.Errorf("start PostgreSQL from %s: %w", c.bin.dir, err)
 	}
 	pid = cmd.Process.Pid
-	if c.copied {
+	if c.aside {
 		c.unfollow()
 		c.unfollow = aside.Follow(pid)
 	}
