@@ -20,7 +20,7 @@ func TestForeignService(t *testing.T) {
 	w.adds()
 	w.replace("environments/app.yaml", "think: 100ms", "think: 20ms", "closed: 3s", "closed: 4s", "open: 2s", "open: 4s")
 	for _, e := range []string{"staging", "production"} {
-		w.append("environments/"+e+".yaml", "thresholds:\n  load: {min_seconds: 3, min_users: 5, min_requests: 100, success: 0.95, min_headroom: 0.5}\n  update: {min_requests: 100}\n"+shortDrills)
+		w.append("environments/"+e+".yaml", "thresholds:\n  load: {min_seconds: 3, min_users: 5, min_requests: 100, success: 0.95, min_headroom: 0.5}\n  update: {min_requests: 100, slack_seconds: 0.5}\n"+shortDrills)
 	}
 	w.usePorts()
 	w.git("init", "-q", "-b", "main")

@@ -166,7 +166,7 @@ func TestInitAndRun(t *testing.T) {
 	w.want(promotion.CodePass, "init")
 	w.replace("environments/app.yaml", "users: 50", "users: 10", "think: 1s", "think: 50ms", "warmup: 10s", "warmup: 1s", "closed: 60s", "closed: 4s", "open: 60s", "open: 4s", "step: 5s", "step: 1s", "knee: 40s", "knee: 4s")
 	for _, e := range []string{"staging", "production"} {
-		w.append("environments/"+e+".yaml", "thresholds:\n  load: {min_seconds: 3, min_users: 10, min_requests: 100, success: 0.95, min_headroom: 0.5}\n  update: {min_requests: 100}\n"+shortDrills)
+		w.append("environments/"+e+".yaml", "thresholds:\n  load: {min_seconds: 3, min_users: 10, min_requests: 100, success: 0.95, min_headroom: 0.5}\n  update: {min_requests: 100, slack_seconds: 0.5}\n"+shortDrills)
 	}
 	w.append("environments/staging.yaml", quickScaling)
 	// What init can't know: how users write. Without, there is nothing to restore.

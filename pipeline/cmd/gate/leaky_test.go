@@ -42,7 +42,7 @@ func TestALeakyReleaseIsNotReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range []string{"staging", "production"} {
-		w.append("environments/"+e+".yaml", "secrets:\n  API_KEY: {file: "+file+"}\nthresholds:\n  load: {min_seconds: 3, min_users: 5, min_requests: 100, success: 0.95}\n  update: {min_requests: 100}\n")
+		w.append("environments/"+e+".yaml", "secrets:\n  API_KEY: {file: "+file+"}\nthresholds:\n  load: {min_seconds: 3, min_users: 5, min_requests: 100, success: 0.95}\n  update: {min_requests: 100, slack_seconds: 0.5}\n")
 	}
 	w.write("leaky.go", leaky)
 	w.usePorts()

@@ -13,7 +13,7 @@ import (
 // brief are thresholds that the short measurements of the small app can meet.
 const brief = `thresholds:
   load: {min_seconds: 2, min_users: 5, min_requests: 20, success: 0.9, p95_seconds: 1, p99_seconds: 2}
-  update: {min_requests: 50}
+  update: {min_requests: 50, slack_seconds: 0.5}
 ` + shortDrills
 
 // past is what gate history says of one promotion.

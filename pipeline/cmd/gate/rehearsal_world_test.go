@@ -47,7 +47,7 @@ func newRehearsal(t *testing.T) *rehearsal {
 	r.bare = filepath.Join(r.root, "hub.git")
 	r.copyTree("testdata/foreign")
 	for _, e := range []string{"staging", "production"} {
-		r.append("environments/"+e+".yaml", "thresholds:\n  load: {min_seconds: 2, min_users: 5, min_requests: 20, success: 0.8, min_headroom: 0.1}\n  update: {min_requests: 100}\n"+shortDrills)
+		r.append("environments/"+e+".yaml", "thresholds:\n  load: {min_seconds: 2, min_users: 5, min_requests: 20, success: 0.8, min_headroom: 0.1}\n  update: {min_requests: 100, slack_seconds: 0.5}\n"+shortDrills)
 	}
 	r.usePorts()
 	trust := fmt.Sprintf("remote: %s\nprotected: main\nmachines: [%s]\nkeys:\n", r.bare, checks.Machine())

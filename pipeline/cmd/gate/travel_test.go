@@ -29,7 +29,7 @@ func newTravels(t *testing.T, keys map[string]string) *travels {
 	tr.copyTree("testdata/foreign")
 	tr.replace("environments/app.yaml", "think: 100ms", "think: 250ms", "closed: 3s", "closed: 4s", "open: 2s", "open: 4s")
 	for _, e := range []string{"staging", "production"} {
-		tr.append("environments/"+e+".yaml", "thresholds:\n  load: {min_seconds: 3, min_users: 5, min_requests: 20, success: 0.9, min_headroom: 0.5}\n  update: {min_requests: 50}\n"+shortDrills)
+		tr.append("environments/"+e+".yaml", "thresholds:\n  load: {min_seconds: 3, min_users: 5, min_requests: 20, success: 0.9, min_headroom: 0.5}\n  update: {min_requests: 50, slack_seconds: 0.5}\n"+shortDrills)
 	}
 	tr.usePorts()
 	trust := "remote: " + tr.hub + "\nprotected: main\nkeys:\n"
