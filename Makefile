@@ -34,10 +34,14 @@ test: build ## Run every check of the code and every test but the drills
 	go test -timeout 40m ./pipeline/cmd/gate
 
 .PHONY: drills
-drills: build ## Rehearse with GitHub's workflows, several machines and hostile changes (many minutes; CI does)
+drills: build simulation ## Rehearse with GitHub's workflows, several machines and hostile changes (many minutes; CI does)
 	bin=$$($(GATE) doctor --postgres) && export GATE_POSTGRES_BIN=$$bin && \
 	drills=$$(awk '/^func Test/ {t = $$2; sub(/\(.*/, "", t)} /^\t+drill\(t\)/ {print t}' pipeline/cmd/gate/*_test.go | sort -u | paste -sd '|') && \
 	GATE_DRILLS=1 go test -timeout 55m -run "^($$drills)\$$" ./pipeline/cmd/gate
+
+.PHONY: simulation
+simulation: ## Take promotions through 10,000 seeds of what can go wrong (20 s; make test tries some)
+	GATE_SEEDS=10000 go test -count=1 -timeout 20m -run 'TestSimulation$$' ./pipeline/promotion
 
 .PHONY: test-short
 test-short: ## Run the tests without the slow drills
@@ -48,11 +52,14 @@ race: ## Run the short tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race -short ./...
 
 .PHONY: bench
-bench: build ## Measure the balancer against nginx and HAProxy, load against vegeta, a restore against its bare commands, decisions, the ledger
+bench: build ## Measure the balancer against nginx and HAProxy and across 100,000 requests, load against vegeta, a restore against its bare commands, canaries against others' rules and on a real service, decisions, the ledger
 	@for p in nginx haproxy; do command -v $$p >/dev/null || PATH=$$PATH:/usr/sbin command -v $$p >/dev/null || echo "make bench: $$p is missing, so nothing is compared with it (Debian: apt-get install nginx-light haproxy)" >&2; done
 	PATH=$$PATH:/usr/sbin GATE_BENCH=1 go test -count=1 -run BalancersSideBySide -v ./pipeline/target/local/balancer
 	bin=$$($(GATE) doctor --postgres) && GATE_BENCH=1 GATE_POSTGRES_BIN=$$bin go test -count=1 -timeout 20m -run RestoreBesideBareCommands -v ./pipeline/target/local/backup
+	bin=$$($(GATE) doctor --postgres) && GATE_BENCH=1 GATE_POSTGRES_BIN=$$bin go test -count=1 -timeout 20m -run NobodyNotices -v ./pipeline/target/local
 	GATE_BENCH=1 go test -count=1 -run 'TestBenchStalls|IsSeldomWrong' -v ./checks
+	GATE_BENCH=1 go test -count=1 -run BenchCanaries -v ./pipeline/promotion/analysis
+	bin=$$($(GATE) doctor --postgres) && GATE_BENCH=1 GATE_POSTGRES_BIN=$$bin go test -count=1 -timeout 90m -run CanariesJudged -v ./pipeline/cmd/gate
 	go test -run '^$$' -bench Decision ./policies
 	go test -run '^$$' -bench 'Append|Verify' -benchtime 20x ./pipeline/ledger
 

@@ -85,6 +85,21 @@ func Alerts() []Alert {
 			"If gate has raised it: the declared address does not take the heartbeat; check it and the network.",
 			"Until it is mended nobody notices when the watch ends: look yourself.",
 		}},
+		{"override", Page, "somebody has gone past what was declared for promotions", []string{
+			"The message says who, what and why. `gate history ENV` shows what came of it, `gate status ENV` what serves.",
+			"If it must not stand: `gate rollback ENV`. `gate hold ENV --reason` keeps more out.",
+			"If it may: somebody else than who did it runs `gate approve RELEASE --to ENV`. Until then nothing else is promoted.",
+		}},
+		{"drift", Ticket, "what runs is not what is desired", []string{
+			"`gate drift ENV` names each difference, and what to do about it.",
+			"Find out who has changed it: `gate history ENV`, `gate logs ENV --daemon`, and who has access to the machine and the database.",
+			"`promotion.drift: reconcile` brings back release and configuration by itself.",
+		}},
+		{"degraded", Ticket, "the release that serves would not be judged good any more", []string{
+			"`gate status ENV` names the reasons, `gate explain ENV` the evidence.",
+			"Evidence that has expired: `gate verify ENV`, or `gate run`, measures it anew.",
+			"A budget that is burnt: mend it, and promote the fix with `gate promote RELEASE --to ENV`; the alert does not keep that out.",
+		}},
 		{"test", Ticket, "a test of the way alerts take: nothing is wrong", []string{
 			"Nothing is wrong: an exercise is under way, and the message says so.",
 			"If nobody knows of an exercise: `gate status ENV`, and ask who has asked for it.",

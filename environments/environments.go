@@ -94,6 +94,16 @@ type Migrate struct {
 	Args    []string          `yaml:"args" json:"args,omitempty"`
 	Env     map[string]string `yaml:"env" json:"env,omitempty"`
 	Timeout Duration          `yaml:"timeout" json:"timeout"`
+	// Contract takes away what only releases before this one need; nil: nothing.
+	Contract *Contract `yaml:"contract" json:"contract,omitempty"`
+}
+
+// Contract is the step of a migration after which no earlier release can serve.
+// It is run once in an environment, by its name, after the soak of the first
+// release that declares it, with Migrate's Env and Timeout.
+type Contract struct {
+	Name string   `yaml:"name" json:"name"`
+	Args []string `yaml:"args" json:"args"`
 }
 
 // Load is the load scenario.
@@ -290,15 +300,26 @@ func (s Secret) Source() string {
 type Promotion struct {
 	From   string   `yaml:"from" json:"from,omitempty"` // environment that it must have passed; empty for the first
 	Canary *Canary  `yaml:"canary" json:"canary,omitempty"`
-	Soak   Duration `yaml:"soak" json:"soak"` // the previous release's instances stay warm so long
+	Steps  []Canary `yaml:"steps" json:"steps,omitempty"` // instead of Canary: one comparison after the other, each with more traffic
+	Soak   Duration `yaml:"soak" json:"soak"`             // the previous release's instances stay warm so long
+	// Approvals that a release needs; nil: none.
+	Approvals *Approvals `yaml:"approvals" json:"approvals,omitempty"`
+	Freeze    []Freeze   `yaml:"freeze" json:"freeze,omitempty"`     // when nothing goes forward
+	Pace      *Pace      `yaml:"pace" json:"pace,omitempty"`         // of what is promoted automatically; nil: any
+	Drift     string     `yaml:"drift" json:"drift,omitempty"`       // report, or reconcile; empty: report
+	Degraded  string     `yaml:"degraded" json:"degraded,omitempty"` // report, or hold the next promotion; empty: report
 }
 
-// Canary says how the first instance of a release is compared with the rest.
+// Canary says how a release is compared with the one that serves, before it gets
+// all traffic.
 type Canary struct {
-	Weight     int      `yaml:"weight" json:"weight"`           // percent of the traffic
+	Weight     int      `yaml:"weight" json:"weight"`           // percent of the traffic; 100: all of it at once, as blue and green
 	MinSamples int      `yaml:"min_samples" json:"min_samples"` // requests an arm
 	Limit      Duration `yaml:"limit" json:"limit"`             // by then it is inconclusive
 	Synthetic  int      `yaml:"synthetic" json:"synthetic"`     // declared synthetic requests per second an arm; 0: none
+	// Sticky is the name of a cookie whose value decides which arm a request goes
+	// to; empty: each request is dealt out by itself.
+	Sticky string `yaml:"sticky" json:"sticky,omitempty"`
 }
 
 // Trust is trust.yaml.
@@ -324,6 +345,7 @@ type Person struct {
 	GitHub       string   `yaml:"github" json:"github"`                       // login
 	May          []string `yaml:"may" json:"may"`                             // approve
 	Environments []string `yaml:"environments" json:"environments,omitempty"` // empty: all
+	Emails       []string `yaml:"emails" json:"emails,omitempty"`             // that the person's commits are made with
 }
 
 // Key is somebody who may sign.
@@ -332,6 +354,7 @@ type Key struct {
 	Name         string   `yaml:"name" json:"name"`                           // for people
 	May          []string `yaml:"may" json:"may"`                             // measure, decide, promote, approve, daemon
 	Environments []string `yaml:"environments" json:"environments,omitempty"` // empty: all
+	Emails       []string `yaml:"emails" json:"emails,omitempty"`             // that its owner's commits are made with
 }
 
 // Duration is a time.Duration written as "1m30s".

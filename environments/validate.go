@@ -23,6 +23,7 @@ var (
 	branchRE    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$`)
 	loginRE     = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,38})$`)
 	keyIDRE     = regexp.MustCompile(`^ed25519:[0-9a-f]{64}$`)
+	cookieRE    = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")
 	variableRE  = regexp.MustCompile(`\$\{([^}]*)\}`)
 )
 
@@ -103,6 +104,7 @@ func (v *validator) app(f string, a *App) {
 		v.variables(f, "$.migrate.args", a.Migrate.Args, serveVariables)
 		v.placed(f, "$.migrate.env", a.Migrate.Env)
 		v.positive(f, "$.migrate.timeout", a.Migrate.Timeout)
+		v.contract(f, a.Migrate.Contract)
 	}
 	v.load(f, &a.Load)
 	v.between(f, "$.update.rate", a.Update.Rate, 1, 5000)
@@ -250,25 +252,6 @@ func (v *validator) backup(f string, b Backup) {
 	}
 }
 
-func (v *validator) promotion(e *Environment) {
-	f, p := e.File, e.Promotion
-	if p.Soak < 0 {
-		v.say(f, "$.promotion.soak", "write 0s or more", "is %s", p.Soak)
-	}
-	switch {
-	case p.From == "" && p.Canary != nil:
-		v.say(f, "$.promotion.canary", "declare promotion.from, or drop it", "needs an environment to be promoted from")
-	case p.From != "" && p.Canary == nil:
-		v.say(f, "$.promotion", "declare weight, min_samples, limit and synthetic", "lacks canary")
-	case p.Canary != nil:
-		c := p.Canary
-		v.between(f, "$.promotion.canary.weight", c.Weight, 1, 99)
-		v.between(f, "$.promotion.canary.min_samples", c.MinSamples, 1, 1_000_000)
-		v.between(f, "$.promotion.canary.synthetic", c.Synthetic, 0, 1000)
-		v.positive(f, "$.promotion.canary.limit", c.Limit)
-	}
-}
-
 // order refuses unknown and circular promotion.from.
 func (v *validator) order(d *Declarations) {
 	for _, e := range d.Environments {
@@ -309,6 +292,7 @@ func (v *validator) trust(f string, t *Trust) {
 			v.say(f, at+".id", "write ed25519: and 64 hexadecimal digits, as gate doctor prints it", "is %q", k.ID)
 		}
 		v.may(f, at, k.May, actions)
+		v.emails(f, at, k.Emails)
 	}
 	for i, p := range t.People {
 		at := fmt.Sprintf("$.people[%d]", i)
@@ -316,6 +300,7 @@ func (v *validator) trust(f string, t *Trust) {
 			v.say(f, at+".github", "write a GitHub login", "is %q", p.GitHub)
 		}
 		v.may(f, at, p.May, personal)
+		v.emails(f, at, p.Emails)
 	}
 }
 

@@ -143,9 +143,22 @@ func payloads() map[string]any {
 		"uptime": checks.UptimePayload{
 			From: now.Add(-checks.UptimeWindow).Truncate(time.Second), To: now.Truncate(time.Second), WindowSeconds: 2592000, Seconds: 2592000, OK: 2592000,
 		},
-		"canary": map[string]arm{
-			"stable": {Release: "sha256:bbbb", Requests: 3000, Errors: 3, P95: 0.1},
-			"canary": {Release: release, Requests: 1000, Errors: 1, P95: 0.1},
+		"canary": map[string]any{
+			"whole":  false,
+			"stable": arm{Release: "sha256:bbbb", Requests: 3000, Errors: 3, P95: 0.1},
+			"canary": arm{Release: release, Requests: 1000, Errors: 1, P95: 0.1},
+			"figures": map[string]any{
+				"sound": true, "faults": []string{}, "lost": 0, "alpha": 0.01, "block_pairs": 100, "block_seconds": 5,
+				"pairs": 990, "needed": 0, "foreseen": true,
+				"baseline": map[string]any{"requests": 1000, "synthetic": 0, "errors": 1},
+				"canary":   map[string]any{"requests": 1000, "synthetic": 0, "errors": 1},
+				"errors": map[string]any{
+					"margin": 0.01, "worse": map[string]any{"e": 0.5}, "within": map[string]any{"e": 1000}, "estimate": 0, "low": -0.001, "high": 0.001,
+				},
+				"latency": map[string]any{
+					"margin": 0.1, "slack": 0, "worse": map[string]any{"e": 0.5}, "within": map[string]any{"e": 1000}, "estimate": 1, "low": 0.9, "high": 1.1,
+				},
+			},
 		},
 	}
 }

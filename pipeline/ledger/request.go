@@ -28,6 +28,7 @@ type Request struct {
 	By          string `json:"by,omitempty"`
 	Reason      string `json:"reason,omitempty"`
 	Rollback    bool   `json:"rollback,omitempty"`
+	Automatic   bool   `json:"automatic,omitempty"` // by a pipeline, without anybody's asking for it in person
 }
 
 // RequestCommit is a request as the branch env/<environment> has it.
@@ -203,7 +204,7 @@ func (q *Request) fill(env string, r RequestCommit, message string) {
 		q.Environment = env
 	}
 	if r.Author != gateCommitter {
-		q.By = r.Author
+		q.By, q.Automatic = r.Author, false
 	}
 	if r.Reverts != "" {
 		q.Rollback = true

@@ -17,6 +17,9 @@ const (
 
 var actions = []string{Measure, Decide, Promote, Approve, Daemon}
 
+// Trust is what trust.yaml says.
+func (l *Ledger) Trust() *environments.Trust { return &l.trust }
+
 // TrustedFor says whether every one of signers may do action in environment; no
 // signer, or an action that there is not, is never trusted. An empty
 // environment asks for a key that is not bound to environments. The ledger's

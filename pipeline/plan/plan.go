@@ -38,6 +38,7 @@ func environment(ctx context.Context, c Clone, v *promotion.View, next *promotio
 	if ev.Hold != nil {
 		out.Held = ev.Hold.Reason
 	}
+	out.NoReturn, out.Refused = v.NoReturn(e.Name, next), v.NoWayTo(e.Name, next.Release)
 	now := v.Releases[ev.Desired]
 	if now == nil && ev.Desired != "" {
 		out.Problem = fmt.Sprintf("what it serves now is not known: the ledger has no release record %.19s that counts: gate doctor", ev.Desired)

@@ -5,22 +5,47 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/promotion/analysis"
 	"github.com/smartcloudops/gate/pipeline/target"
 	"github.com/smartcloudops/gate/policies"
 )
 
-// canary starts one instance and compares it with the stable ones until the
-// policy can tell, or the declared limit has come. ended: the promotion is over.
-// The stable arm's figures are returned as what the soak is compared with.
+// canary takes the release through the declared comparisons. ended: the promotion
+// is over. The stable arm's figures are returned as what the soak is compared with.
 func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, rev target.Revision) (ended bool, stable *target.Arm, err error) {
-	c := rev.Environment.Promotion.Canary
+	steps := rev.Environment.Promotion.Comparisons()
+	t.Rounds = len(steps)
+	cursor := int64(0) // of what was observed
+	for i, c := range steps {
+		t.Round, t.Weight = i+1, c.Weight
+		if ended, stable, err = e.round(ctx, t, rec, rev, c, &cursor); ended || err != nil {
+			return ended, nil, err
+		}
+	}
+	t.Weight = 0
+	return false, stable, nil
+}
+
+// round gives the release its share of the traffic, and compares it with what is
+// stable until the policy can tell, or the declared limit has come.
+func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, rev target.Revision, c environments.Canary, cursor *int64) (ended bool, stable *target.Arm, err error) {
 	if err := e.record(ctx, t, Canary, ""); err != nil {
 		return false, nil, err
+	}
+	var before *target.Arm
+	if c.Weight == environments.AllTraffic {
+		// Nothing is beside it: it is compared with what was before it.
+		arms, err := e.Target.Arms(ctx)
+		if err != nil {
+			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
+		}
+		before = &arms.Stable
 	}
 	if err := e.Target.StartCanary(ctx, t.Token, rev, c.Weight); err != nil {
 		state, code := broken(err)
@@ -30,7 +55,7 @@ func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, 
 	if err := e.record(ctx, t, Analyse, ""); err != nil {
 		return false, nil, err
 	}
-	stop := e.synthesize(ctx, rec, c.Synthetic)
+	stop := e.synthesize(ctx, rec, c)
 	defer stop()
 
 	deadline := time.NewTimer(c.Limit.D())
@@ -38,6 +63,12 @@ func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, 
 	tick := time.NewTicker(e.Tick)
 	defer tick.Stop()
 	late := false
+	// Each round is compared anew: what shows under more traffic only must not
+	// have to make up for what went well before.
+	judge, err := e.comparison(rec, t.Round)
+	if err != nil {
+		return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -53,7 +84,23 @@ func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, 
 		if err != nil {
 			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
 		}
-		d, err := e.Judge.Compare(ctx, rec, e.Environment, arms)
+		known := Comparison{Arms: arms, Whole: before != nil}
+		if before != nil {
+			known.Stable = *before
+		} else if o, ok := e.Target.(target.Observer); ok {
+			seen, next, lost, err := o.Observe(ctx, *cursor)
+			if err != nil {
+				return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
+			}
+			*cursor = next
+			judge.Lost(lost)
+			for _, x := range seen {
+				judge.Add(analysis.Observation(x))
+			}
+			f := judge.Figures()
+			known.Figures = &f
+		}
+		d, err := e.analyse(ctx, rec, t.Round, known)
 		if err != nil {
 			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
 		}
@@ -76,7 +123,7 @@ func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, 
 		case verdict == policies.Fail:
 			return true, nil, err
 		case verdict.Promotes():
-			return false, &arms.Stable, nil
+			return false, &known.Stable, nil
 		case verdict == policies.Inconclusive:
 			return true, nil, e.withdraw(ctx, *t, Aborted, CodeInconclusive, fmt.Sprintf("after %s: %s", c.Limit, Unmet(d.Decision)))
 		default:
@@ -85,12 +132,66 @@ func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, 
 	}
 }
 
+// comparison is what the round, from 1, of the canary is compared by.
+func (e *Engine) comparison(rec *ReleaseRecord, round int) (*analysis.Judge, error) {
+	if e.compare != nil {
+		return analysis.New(analysis.Options{}), nil
+	}
+	r, j := e.inRound(rec, round)
+	return j.Analysis(r, e.Environment)
+}
+
+// analyse asks the policy about the round, from 1, of the canary.
+func (e *Engine) analyse(ctx context.Context, rec *ReleaseRecord, round int, c Comparison) (DecisionRecord, error) {
+	if e.compare != nil {
+		return e.compare(ctx, rec, round, c.Arms)
+	}
+	r, j := e.inRound(rec, round)
+	return j.Compare(ctx, r, e.Environment, c)
+}
+
+// inRound are release and judge as if the round were all that is declared: each
+// has its own demands, of the release's declarations and of the base's.
+func (e *Engine) inRound(rec *ReleaseRecord, round int) (*ReleaseRecord, *Judge) {
+	r, j := *rec, *e.Judge
+	r.Declarations = inRound(rec.Declarations, e.Environment, round)
+	if j.Base != nil {
+		j.Base = inRound(j.Base, e.Environment, round)
+	}
+	j.rounds = max(1, len(rec.Revision(e.Environment).Environment.Promotion.Comparisons()))
+	return &r, &j
+}
+
+// inRound are the declarations as if the environment declared the round alone.
+func inRound(d *environments.Declarations, environment string, round int) *environments.Declarations {
+	c := *d
+	c.Environments = slices.Clone(d.Environments)
+	for i, own := range c.Environments {
+		steps := own.Promotion.Comparisons()
+		if own.Name != environment || len(steps) == 0 {
+			continue
+		}
+		one := *own
+		one.Promotion.Canary, one.Promotion.Steps = &steps[min(max(round, 1), len(steps))-1], nil
+		c.Environments[i] = &one
+	}
+	return &c
+}
+
 // soak watches the new release with all traffic on it and says why it must go
-// back, or "". Too few requests are no reason: the canary had enough.
-func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, baseline *target.Arm) (string, error) {
+// back, or nil, and by which decision. Too few requests are no reason: the canary
+// had enough.
+func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, baseline *target.Arm) (*withdrawal, *DecisionRecord, error) {
+	back := func(state State, code int, why string) (*withdrawal, *DecisionRecord, error) {
+		return &withdrawal{state: state, code: code, why: why}, nil, ctx.Err()
+	}
+	broke := func(err error) (*withdrawal, *DecisionRecord, error) {
+		return back(Errored, CodeInternal, oneLine(err))
+	}
+	rounds := len(rec.Revision(e.Environment).Environment.Promotion.Comparisons())
 	start, err := e.Target.Status(ctx)
 	if err != nil {
-		return oneLine(err), nil
+		return broke(err)
 	}
 	end := time.NewTimer(d)
 	defer end.Stop()
@@ -99,41 +200,47 @@ func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, 
 	for {
 		select {
 		case <-ctx.Done():
-			return "", ctx.Err()
+			return nil, nil, ctx.Err()
 		case <-end.C:
-			return "", nil
+			return nil, nil, nil
 		case <-tick.C:
 		}
 		if why := e.stopAsked(ctx); why != "" {
-			return why, nil
+			return back(RolledBack, CodeRolledBack, why)
 		}
 		s, err := e.Target.Status(ctx)
 		if err != nil {
-			return oneLine(err), nil
+			return broke(err)
 		}
 		if n := s.Restarts - start.Restarts; n > 0 {
-			return fmt.Sprintf("%d of its instances ended unasked while it was watched", n), nil
+			return back(RolledBack, CodeRolledBack, fmt.Sprintf("%d of its instances ended unasked while it was watched", n))
 		}
 		if baseline == nil {
 			continue
 		}
 		arms, err := e.Target.Arms(ctx)
 		if err != nil {
-			return oneLine(err), nil
+			return broke(err)
 		}
-		dec, err := e.Judge.Compare(ctx, rec, e.Environment, target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable})
+		dec, err := e.analyse(ctx, rec, rounds, Comparison{Whole: true, Arms: target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable}})
 		if err != nil {
-			return oneLine(err), nil
+			return broke(err)
 		}
 		if dec.Decision.Verdict == policies.Fail {
-			return Unmet(dec.Decision), nil
+			w, _, err := back(RolledBack, CodeRolledBack, Unmet(dec.Decision))
+			return w, &dec, err
 		}
 	}
 }
 
-// synthesize sends declared safe requests to both arms at the given rate a
-// second and arm, until the returned function is called, which waits.
-func (e *Engine) synthesize(ctx context.Context, rec *ReleaseRecord, rate int) (stop func()) {
+// synthesize sends declared safe requests to the arms that are compared, at the
+// declared rate a second and arm, until the returned function is called, which
+// waits.
+func (e *Engine) synthesize(ctx context.Context, rec *ReleaseRecord, c environments.Canary) (stop func()) {
+	rate, arms := c.Synthetic, []string{"baseline", "canary"}
+	if c.Weight == environments.AllTraffic {
+		arms = []string{"canary"}
+	}
 	p, ok := e.Target.(Prober)
 	var safe []environments.Endpoint
 	for _, ep := range rec.Declarations.App.Load.Endpoints {
@@ -147,7 +254,7 @@ func (e *Engine) synthesize(ctx context.Context, rec *ReleaseRecord, rate int) (
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	run := "canary-" + rand.Text()[:8]
-	for _, arm := range []string{"stable", "canary"} {
+	for _, arm := range arms {
 		wg.Go(func() {
 			tick := time.NewTicker(time.Second / time.Duration(rate))
 			defer tick.Stop()

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/smartcloudops/gate/pipeline/target"
 )
 
-// Prober sends a declared synthetic request to one side of a canary, "stable"
-// or "canary". A target offers it or not; without it an idle environment can't
+// Prober sends a declared synthetic request to one side of a canary, "stable",
+// "baseline" or "canary". A target offers it or not; without it an idle environment can't
 // decide.
 type Prober interface {
 	Probe(ctx context.Context, arm, method, path, body string, headers map[string]string) error
@@ -45,8 +46,17 @@ type Engine struct {
 	// Claim takes the environment over from an executor elsewhere, and ends what
 	// that has left unfinished. It must be gone for good.
 	Claim bool
+	// Degraded is why what serves is degraded, as far as is known; nil: nobody looks.
+	Degraded func() []Reason
+
+	again atomic.Bool // somebody has seen that the target lost what is desired
 
 	restored bool // the target was seen to serve what is desired, or made to
+	back     *withdrawal
+
+	// Stand in for Judge where promotions are simulated; nil: nothing does.
+	decide  func(ctx context.Context, v *View, rec *ReleaseRecord) (DecisionRecord, error)
+	compare func(ctx context.Context, rec *ReleaseRecord, round int, arms target.Arms) (DecisionRecord, error)
 }
 
 // Run carries out requests until ctx ends. A promotion that ctx, or anything
@@ -57,6 +67,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	for {
 		err := e.once(ctx)
 		if ctx.Err() != nil {
+			e.farewell(context.WithoutCancel(ctx))
 			return nil
 		}
 		// The same trouble is said once, not twice a second.
@@ -72,6 +83,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			e.farewell(context.WithoutCancel(ctx))
 			return nil
 		case <-time.After(pause):
 		case <-e.Poke:
@@ -93,6 +105,9 @@ func (e *Engine) once(ctx context.Context) error {
 		return e.resume(ctx, v)
 	}
 	var lost error
+	if e.again.Swap(false) {
+		e.restored = false
+	}
 	if !e.restored {
 		lost = e.restore(ctx, v)
 		e.restored = lost == nil
@@ -106,7 +121,10 @@ func (e *Engine) once(ctx context.Context) error {
 	}
 	// Also where what is desired can't be brought back: the request may be the
 	// one that mends it.
-	r := e.next(v, pending)
+	r, ok := e.next(v, pending)
+	if !ok {
+		return lost // every one of them waits for approval
+	}
 	if e.Current != nil && !r.Rollback {
 		if err := e.Current(ctx); err != nil {
 			return errors.Join(lost, err)
@@ -116,15 +134,23 @@ func (e *Engine) once(ctx context.Context) error {
 }
 
 // next is the oldest request, but one that goes back is never kept waiting by
-// one that goes forward.
-func (e *Engine) next(v *View, pending []Request) Request {
+// one that goes forward, nor any by one that waits for approval.
+func (e *Engine) next(v *View, pending []Request) (Request, bool) {
 	for _, r := range pending {
 		if _, why := e.objection(v, r, Rollback); r.Rollback && why == "" {
-			return r
+			return r, true
 		}
 	}
-	return pending[0]
+	for _, r := range pending {
+		if e.Journal.Waits(v, r) == "" {
+			return r, true
+		}
+	}
+	return Request{}, false
 }
+
+// Reconcile has the engine bring back what is desired.
+func (e *Engine) Reconcile() { e.again.Store(true) }
 
 // take goes through the steps of a promotion that has begun.
 func (e *Engine) take(ctx context.Context, t Transition, rec *ReleaseRecord, before target.Status) error {
@@ -135,6 +161,9 @@ func (e *Engine) take(ctx context.Context, t Transition, rec *ReleaseRecord, bef
 			return e.failed(ctx, t, err)
 		}
 	}
+	if stop, err := e.overdue(ctx, &t); stop || err != nil {
+		return err
+	}
 	if t.Kind == Promote && rec.Declarations.App.Migrate != nil {
 		if err := e.record(ctx, &t, Migrate, ""); err != nil {
 			return err
@@ -143,53 +172,78 @@ func (e *Engine) take(ctx context.Context, t Transition, rec *ReleaseRecord, bef
 			return e.failed(ctx, t, err)
 		}
 	}
-	var baseline *target.Arm
-	if before.Stable != "" && rev.Environment.Promotion.Canary != nil && t.Kind == Promote {
+	if before.Stable != "" && t.Kind == Promote {
 		ended, arm, err := e.canary(ctx, &t, rec, rev)
 		if err != nil || ended {
 			return err
 		}
-		baseline = arm
+		if arm != nil {
+			arm.Histogram = "" // it is too long for a record
+			t.Baseline = arm
+		}
 	}
-	return e.complete(ctx, t, rec, baseline, before.Stable != "")
+	return e.complete(ctx, t, rec, before.Stable != "")
 }
 
 // complete gives the release all traffic. behind: another one served before,
 // which can be gone back to.
-func (e *Engine) complete(ctx context.Context, t Transition, rec *ReleaseRecord, baseline *target.Arm, behind bool) error {
+func (e *Engine) complete(ctx context.Context, t Transition, rec *ReleaseRecord, behind bool) error {
 	if err := e.record(ctx, &t, Complete, ""); err != nil {
 		return err
 	}
 	if err := e.Target.Complete(ctx, t.Token, rec.Revision(e.Environment)); err != nil {
-		state, code := broken(err)
-		return e.withdraw(ctx, t, state, code, oneLine(err))
+		there := false
+		if t.Kind == Rollback {
+			// Nobody wants to go back to what it flees from. What was said may be about
+			// the answer alone.
+			s, serr := e.Target.Status(ctx)
+			if serr != nil {
+				return errors.Join(err, serr)
+			}
+			there = s.Revision == rec.Revision(e.Environment).ID() && s.Canary == ""
+		}
+		if !there {
+			state, code := broken(err)
+			return e.withdraw(ctx, t, state, code, oneLine(err))
+		}
+		e.Log.Warn("it serves, whatever the target says", "environment", e.Environment, "release", short(t.Release), "error", err)
 	}
-	return e.finish(ctx, t, rec, baseline, behind)
+	return e.finish(ctx, t, rec, behind)
 }
 
 // finish watches a release that has all traffic, and lets go of the one before.
 // A rollback is not watched: what it fled from is nothing to go back to.
-func (e *Engine) finish(ctx context.Context, t Transition, rec *ReleaseRecord, baseline *target.Arm, behind bool) error {
+func (e *Engine) finish(ctx context.Context, t Transition, rec *ReleaseRecord, behind bool) error {
 	soak := rec.Revision(e.Environment).Environment.Promotion.Soak.D()
 	if soak > 0 && behind && t.Kind == Promote {
 		if err := e.record(ctx, &t, Soak, ""); err != nil {
 			return err
 		}
-		why, err := e.soak(ctx, rec, soak, baseline)
+		back, d, err := e.soak(ctx, rec, soak, t.Baseline)
 		if err != nil {
 			return err
 		}
-		if why != "" {
-			return e.withdraw(ctx, t, RolledBack, CodeRolledBack, why)
+		if d != nil {
+			t.Decision = d.Decision.ID
+		}
+		if back != nil {
+			err := e.withdraw(ctx, t, back.state, back.code, back.why)
+			if d == nil {
+				return err
+			}
+			_, derr := e.Journal.Decision(ctx, *d)
+			return errors.Join(err, derr)
 		}
 	}
+	t.Baseline = nil
 	if err := e.record(ctx, &t, Retire, ""); err != nil {
 		return err
 	}
 	if err := e.Target.Retire(ctx, t.Token); err != nil {
 		e.Log.Warn("the previous release's instances did not stop", "error", err)
+		e.restored = false // looked after once this has ended
 	}
-	return e.end(ctx, t, Succeeded, CodePass, "")
+	return e.contract(ctx, t, rec)
 }
 
 // failed ends a promotion that has not touched the traffic.
@@ -201,23 +255,61 @@ func (e *Engine) failed(ctx context.Context, t Transition, err error) error {
 	return e.end(ctx, t, state, code, oneLine(err)+"; what served before serves on")
 }
 
+// withdrawal is one that has been decided. It is kept until it is on record:
+// neither a target that does not answer nor a full disk makes it forgotten.
+type withdrawal struct {
+	token    int64
+	state    State
+	code     int
+	why      string
+	decision string
+	since    time.Time
+}
+
 // withdraw gives the traffic back, and only then writes why.
 func (e *Engine) withdraw(ctx context.Context, t Transition, state State, code int, why string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	verdict := e.Now()
+	if e.back == nil || e.back.token != t.Token {
+		e.back = &withdrawal{t.Token, state, code, why, t.Decision, time.Now()}
+	}
 	err := e.Target.Withdraw(ctx, t.Token)
-	took := e.Now().Sub(verdict)
+	// By the clock that nobody sets.
+	took := time.Since(e.back.since)
 	if err != nil {
 		// Not ended: the traffic may still be where it must not be, and it is
 		// tried again.
 		return fmt.Errorf("withdraw release %s from %s: %w", short(t.Release), e.Environment, err)
 	}
+	if there, rec, err := e.nothingBehind(ctx, t); err != nil {
+		return err
+	} else if there {
+		e.back = nil
+		return e.finish(ctx, t, rec, false)
+	}
+	t.Ending, t.Code, t.Baseline = state, code, nil
 	if err := e.record(ctx, &t, Withdraw, why); err != nil {
 		return err
 	}
 	return e.end(ctx, t, state, code, fmt.Sprintf("%s; all traffic was back %s after the verdict", why, took.Round(time.Millisecond)))
+}
+
+// nothingBehind says whether a first release serves after all, and so stays: what
+// was to be undone had come to its end meanwhile, and nothing is to go back to.
+func (e *Engine) nothingBehind(ctx context.Context, t Transition) (there bool, rec *ReleaseRecord, err error) {
+	if t.From != "" {
+		return false, nil, nil
+	}
+	v, err := e.Journal.View(ctx)
+	if err != nil {
+		return false, nil, err
+	}
+	if rec = v.Releases[t.Record]; rec == nil {
+		return false, nil, nil
+	}
+	s, err := e.Target.Status(ctx)
+	return s.Revision == rec.Revision(e.Environment).ID(), rec, err
 }
 
 func (e *Engine) record(ctx context.Context, t *Transition, s Step, why string) error {

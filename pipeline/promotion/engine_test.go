@@ -134,10 +134,10 @@ func TestPromoteWithCanary(t *testing.T) {
 	eventually(t, "both arms are probed", func() bool {
 		s.target.mu.Lock()
 		defer s.target.mu.Unlock()
-		if s.target.probed["stable"] > 0 && s.target.probed["canary"] > 0 {
-			s.target.samples[digest('b')] = [2]int64{300, 0}
+		if s.target.probed["baseline"] > 0 && s.target.probed["canary"] > 0 {
+			s.target.samples[digest('b')] = [2]int64{3000, 0}
 		}
-		return s.target.samples[digest('b')][0] == 300
+		return s.target.samples[digest('b')][0] == 3000
 	})
 	eventually(t, "it serves", func() bool { return s.view().Environment("production").Active == nil })
 	h := s.view().Environment("production").History

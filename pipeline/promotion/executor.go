@@ -16,12 +16,18 @@ var ErrElsewhere = errors.New("executed elsewhere")
 // ErrUntrusted: what this machine would record does not count.
 var ErrUntrusted = errors.New("this machine may not execute")
 
+// machine is one with a key of its own.
+type machine interface {
+	Own() string
+	TrustedFor(signers []string, action, environment string) bool
+}
+
 // Executes fails unless the machine may execute in the environment and is the
 // one that does: by its key, or because its target has seen token, that of the
 // newest promotion. Nobody executes yet where none has begun.
 //
 // Errors: ErrUntrusted, ErrElsewhere.
-func (v *View) Executes(l *ledger.Ledger, environment string, token int64) error {
+func (v *View) Executes(l machine, environment string, token int64) error {
 	own := []string{l.Own()}
 	if !l.TrustedFor(own, ledger.Daemon, environment) && !l.TrustedFor(own, ledger.Promote, environment) {
 		return fmt.Errorf("%w in %s: its key %s is not listed for that: add it to environments/trust.yaml with may: [daemon]", ErrUntrusted, environment, l.Own())
@@ -36,7 +42,7 @@ func (v *View) Executes(l *ledger.Ledger, environment string, token int64) error
 // mine fails unless the engine is the environment's one executor. With Claim it
 // becomes that: what was left unfinished elsewhere is ended first.
 func (e *Engine) mine(ctx context.Context, v *View) (*View, error) {
-	l := e.Journal.Ledger
+	l := e.Journal.records()
 	err := v.Executes(l, e.Environment, 0)
 	if errors.Is(err, ErrElsewhere) {
 		s, serr := e.Target.Status(ctx)
@@ -66,7 +72,7 @@ func (e *Engine) mine(ctx context.Context, v *View) (*View, error) {
 
 // upToDate is the view after a sync. Without a remote that is v.
 func (e *Engine) upToDate(ctx context.Context, v *View) (*View, error) {
-	if e.Journal.Ledger.Remote() == "" {
+	if e.Journal.records().Remote() == "" {
 		return v, nil
 	}
 	why, err := e.unlessStopped(ctx, func(ctx context.Context) error {
@@ -92,7 +98,7 @@ func (e *Engine) upToDate(ctx context.Context, v *View) (*View, error) {
 // step: from then on it can't lose any more, and its token is what everybody
 // knows. begun is false when it has ended instead.
 func (e *Engine) publish(ctx context.Context, t Transition) (begun bool, err error) {
-	if e.Journal.Ledger.Remote() == "" {
+	if e.Journal.records().Remote() == "" {
 		return true, nil
 	}
 	why, err := e.unlessStopped(ctx, func(ctx context.Context) error {

@@ -29,6 +29,7 @@ type fake struct {
 	stable      *target.Revision
 	canary      *target.Revision
 	warm        *target.Revision
+	baseline    *target.Revision
 	weight      int
 	token       int64
 	restarts    int
@@ -38,14 +39,20 @@ type fake struct {
 	calls   []call
 	serving []string // every release that was ever stable, in order
 
-	fail                  map[string]error    // command → what it fails with
-	crashing              map[string]bool     // releases whose instances end under all traffic
-	samples               map[string][2]int64 // release → requests and errors as a canary
-	before                func(op string)     // called before a command has its effect
-	after                 func(op string)     // and after
-	unready, unmigratable string              // releases
+	fail                  map[string]error     // command → what it fails with
+	crashing              map[string]bool      // releases whose instances end under all traffic
+	samples               map[string][2]int64  // release → requests and errors as a canary
+	observed              []target.Observation // since the canary was started
+	earnest               bool                 // nothing is observed but what a test has observed
+	keep                  int                  // observations that are kept; 0: all
+	canaries              int64                // that were started
+	before                func(op string)      // called before a command has its effect
+	after                 func(op string)      // and after
+	unready, unmigratable string               // releases
 
 	probed map[string]int // arm → synthetic requests
+	asked  int            // clients' requests
+	counts map[string]int // those since the canary was started, by arm
 }
 
 func newFake(environment string) *fake {
@@ -126,7 +133,17 @@ func (f *fake) StartCanary(ctx context.Context, token int64, rev target.Revision
 		if rev.Release == f.unready {
 			return target.ErrNotReady
 		}
-		f.canary, f.weight = &rev, weight
+		if weight != 100 && (weight < 1 || weight > 50) {
+			return fmt.Errorf("a canary gets no %d percent", weight)
+		}
+		if id(f.canary) != rev.ID() {
+			f.canaries++
+			f.observed, f.counts = nil, map[string]int{}
+		}
+		f.canary, f.weight, f.baseline = &rev, weight, f.stable
+		if weight == 100 {
+			f.baseline = nil
+		}
 		return nil
 	})
 }
@@ -139,7 +156,7 @@ func (f *fake) Complete(ctx context.Context, token int64, rev target.Revision) e
 		if rev.Release == f.unready {
 			return target.ErrNotReady
 		}
-		f.warm, f.canary, f.weight = f.stable, nil, 0
+		f.warm, f.canary, f.baseline, f.weight = f.stable, nil, nil, 0
 		f.serve(&rev)
 		return nil
 	})
@@ -147,7 +164,7 @@ func (f *fake) Complete(ctx context.Context, token int64, rev target.Revision) e
 
 func (f *fake) Withdraw(ctx context.Context, token int64) error {
 	return f.command(ctx, "withdraw", token, nil, func() error {
-		f.canary, f.weight = nil, 0
+		f.canary, f.baseline, f.weight = nil, nil, 0
 		if f.warm != nil {
 			f.serve(f.warm)
 			f.warm = nil
@@ -158,7 +175,7 @@ func (f *fake) Withdraw(ctx context.Context, token int64) error {
 
 func (f *fake) Retire(ctx context.Context, token int64) error {
 	return f.command(ctx, "retire", token, nil, func() error {
-		f.warm = nil
+		f.warm, f.baseline = nil, nil
 		return nil
 	})
 }
@@ -178,7 +195,7 @@ func (f *fake) Status(ctx context.Context) (target.Status, error) {
 	return target.Status{
 		Environment: f.environment, Revision: id(f.stable), Stable: released(f.stable), Canary: released(f.canary),
 		Warm: released(f.warm), Weight: f.weight, Token: f.token, Restarts: f.restarts,
-		Instances: slices.Concat(instances("stable", f.stable), instances("canary", f.canary), instances("warm", f.warm)),
+		Instances: slices.Concat(instances("stable", f.stable), instances("baseline", f.baseline), f.canaryInstances(), instances("warm", f.warm)),
 		Empty:     !f.notEmpty && len(f.migrated) == 0,
 	}, nil
 }
@@ -188,13 +205,30 @@ func instances(role string, r *target.Revision) (out []target.Instance) {
 		return nil
 	}
 	n := r.Environment.Instances.Min
-	if role == "canary" {
+	if role == "canary" || role == "baseline" {
 		n = 1
 	}
+	name := role
+	if role == "stable" || role == "warm" {
+		name = "" // they keep theirs when they lose the traffic, or get it back
+	}
 	for i := range n {
-		out = append(out, target.Instance{ID: fmt.Sprintf("%.12s-%d", r.Release, i), Release: r.Release, Role: role, Health: target.Healthy})
+		out = append(out, target.Instance{ID: fmt.Sprintf("%.12s-%s%d", r.Release, name, i), Release: r.Release, Role: role, Health: target.Healthy})
 	}
 	return out
+}
+
+// canaryInstances are as many as the stable ones with all traffic.
+func (f *fake) canaryInstances() []target.Instance {
+	all := instances("canary", f.canary)
+	if f.weight == 100 && f.canary != nil {
+		for i := len(all); i < f.canary.Environment.Instances.Min; i++ {
+			in := all[0]
+			in.ID = fmt.Sprintf("%.12s-canary%d", in.Release, i)
+			all = append(all, in)
+		}
+	}
+	return all
 }
 
 func (f *fake) Arms(ctx context.Context) (target.Arms, error) {
@@ -213,11 +247,99 @@ func (f *fake) Arms(ctx context.Context) (target.Arms, error) {
 		}
 		return target.Arm{Release: released(r), Requests: n[0], Errors: n[1], Mean: 0.01, P50: 0.01, P95: 0.02, P99: 0.03}
 	}
+	if f.asked > 0 { // in earnest
+		count := func(name string, r *target.Revision) target.Arm {
+			return target.Arm{Release: released(r), Requests: int64(f.counts[name])}
+		}
+		return target.Arms{
+			Since:  time.Unix(1_700_000_000, 0).UTC(),
+			Stable: count("stable", f.stable), Baseline: count("baseline", f.baseline), Canary: count("canary", f.canary),
+		}, nil
+	}
 	arms := target.Arms{Since: time.Unix(1_700_000_000, 0).UTC(), Stable: arm(f.stable)}
 	if f.canary != nil {
 		arms.Canary = arm(f.canary)
 	}
+	if f.baseline != nil {
+		arms.Baseline = arm(f.baseline)
+	}
 	return arms, nil
+}
+
+// Observe implements target.Observer: what was observed, and lost what is more
+// than it keeps.
+func (f *fake) Observe(ctx context.Context, cursor int64) (seen []target.Observation, next, lost int64, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.fail["observe"]; err != nil {
+		return nil, 0, 0, err
+	}
+	if f.canary == nil {
+		return nil, 0, 0, errors.New("no canary is observed")
+	}
+	if !f.earnest {
+		f.sampled()
+	}
+	n := int64(len(f.observed))
+	from, first := cursor&(1<<40-1), int64(0)
+	if f.keep > 0 {
+		first = max(0, n-int64(f.keep))
+	}
+	if cursor != 0 && cursor>>40 != f.canaries || from > n {
+		from, lost = 0, 1
+	}
+	if from < first {
+		from, lost = first, lost+first-from
+	}
+	return slices.Clone(f.observed[from:]), f.canaries<<40 | n, lost, nil
+}
+
+// sampled observes as many requests of each arm as the canary has samples, its
+// errors spread over them.
+func (f *fake) sampled() {
+	n, ok := f.samples[f.canary.Release]
+	if !ok {
+		n = [2]int64{3000, 0}
+	}
+	for i := int64(len(f.observed)) / 2; i < n[0]; i++ {
+		seconds := 0.01 + 0.001*float64(i%7)
+		f.observed = append(f.observed,
+			target.Observation{Arm: "baseline", Class: "GET /", Seconds: seconds},
+			target.Observation{Arm: "canary", Class: "GET /", Seconds: seconds, Error: (i+1)*n[1]/n[0] != i*n[1]/n[0]})
+	}
+}
+
+// observe adds requests to what is observed.
+func (f *fake) observe(all ...target.Observation) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.observed = append(f.observed, all...)
+}
+
+// ask is one client's request, dealt out by the weights.
+func (f *fake) ask(class string) (release string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked++
+	arm, release := "stable", released(f.stable)
+	if f.canary != nil {
+		switch place := f.asked%2*50 + f.asked/2*37%50; {
+		case place < f.weight:
+			arm, release = "canary", f.canary.Release
+		case f.baseline != nil && place >= 50 && place-50 < f.weight:
+			arm = "baseline"
+		}
+	}
+	if f.counts != nil {
+		f.counts[arm]++
+	}
+	if arm != "stable" {
+		f.observed = append(f.observed, target.Observation{Arm: arm, Class: class, Seconds: 0.001})
+	}
+	return release
 }
 
 // Probe implements Prober.
@@ -225,6 +347,9 @@ func (f *fake) Probe(ctx context.Context, arm, method, path, body string, header
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.probed[arm]++
+	if arm == "canary" || arm == "baseline" {
+		f.observed = append(f.observed, target.Observation{Arm: arm, Class: method + " /", Seconds: 0.001, Synthetic: true})
+	}
 	if method != "GET" || path == "" || body != "" || len(headers) > 0 {
 		return errors.New("not what was declared")
 	}
@@ -234,11 +359,12 @@ func (f *fake) Probe(ctx context.Context, arm, method, path, body string, header
 // TestFakeConforms: what the other tests prove on the fake holds for targets.
 func TestFakeConforms(t *testing.T) {
 	rev := func(c byte) target.Revision { return releaseRecord(c).Revision("production") }
-	conformance.Run(t, func(*testing.T) target.Target {
-		f := newFake("production")
-		f.unready, f.unmigratable = digest('c'), digest('d')
-		return f
-	}, conformance.Releases{First: rev('a'), Second: rev('b'), Unready: rev('c'), Unmigratable: rev('d')})
+	f := newFake("production")
+	f.unready, f.unmigratable, f.earnest = digest('c'), digest('d'), true
+	conformance.Run(t, func(*testing.T) target.Target { return f }, conformance.Releases{
+		First: rev('a'), Second: rev('b'), Unready: rev('c'), Unmigratable: rev('d'),
+		Ask: func(*testing.T) string { return f.ask("GET /") },
+	})
 }
 
 // ops are the commands so far, in order.
@@ -265,6 +391,7 @@ func (f *fake) clone() *fake {
 	defer f.mu.Unlock()
 	n := newFake(f.environment)
 	n.stable, n.canary, n.warm, n.weight, n.token, n.restarts, n.notEmpty = f.stable, f.canary, f.warm, f.weight, f.token, f.restarts, f.notEmpty
+	n.baseline, n.canaries, n.keep, n.observed, n.earnest = f.baseline, f.canaries, f.keep, slices.Clone(f.observed), f.earnest
 	for k, v := range f.migrated {
 		n.migrated[k] = v
 	}

@@ -57,6 +57,8 @@ type EnvironmentView struct {
 	// they execute here, and nobody else. Empty: none has begun.
 	Executor []string
 	Token    int64 // of that promotion
+	People   People
+	Good     string // release that was last judged good while it served
 }
 
 // NewView is the fold of nothing.
@@ -188,6 +190,7 @@ func (v *View) Apply(it Item) error {
 			return err
 		}
 		v.Decisions[d.Decision.ID] = it.Digest
+		v.decided(it)
 	case checks.EvidenceType:
 		s := Signed{Digest: it.Digest, Signers: it.Signers}
 		if err := into(&s.Evidence); err != nil {
@@ -206,6 +209,10 @@ func (v *View) Apply(it Item) error {
 		e := v.environment(h.Environment)
 		if e.Hold = h; h.Reason == "" {
 			e.Hold = nil
+		}
+	case ApprovalType, OverrideType:
+		if err := v.people(it); err != nil {
+			return err
 		}
 	case OperationsType:
 		var o Operations
@@ -248,6 +255,7 @@ func (v *View) transition(it Item, t *Transition) {
 		e.Executor, e.Token = it.Signers, t.Token
 		if t.Step == Begin {
 			e.Active, e.Reached = t, Begin
+			e.People.step(it.Seq, t)
 		}
 		return
 	case own && e.Active.Token != t.Token, !own && t.Token != 0, !own && t.Step != End:
@@ -256,6 +264,10 @@ func (v *View) transition(it Item, t *Transition) {
 		if t.Step != Withdraw {
 			e.Reached = t.Step
 		}
+		if t.Step == Contract && !t.Overdue {
+			// It serves, and nothing else can any more, whatever comes in between.
+			e.Desired = t.Record
+		}
 		e.Active = t
 		return
 	}
@@ -263,6 +275,7 @@ func (v *View) transition(it Item, t *Transition) {
 	e.History = append(e.History, *t)
 	if own {
 		e.Active, e.Reached = nil, ""
+		e.People.step(it.Seq, t)
 	}
 	if t.State == Succeeded {
 		e.Desired = t.Record
@@ -303,19 +316,6 @@ func (v *View) Previous(environment, release string) string {
 		}
 	}
 	return release
-}
-
-// PreviousRecord is the release record that was accepted into the environment
-// before the one desired now and runs something else; empty when there is none.
-func (v *View) PreviousRecord(environment string) string {
-	e := v.Environment(environment)
-	desired := v.runs(environment, e.Desired)
-	for _, t := range slices.Backward(e.History) {
-		if was := v.runs(environment, t.Record); t.State == Succeeded && was != "" && desired != "" && was != desired {
-			return t.Record
-		}
-	}
-	return ""
 }
 
 // FailedThere says whether the release was rolled back from, or failed in, the

@@ -61,6 +61,8 @@ func declared() *environments.Declarations {
 		Canary: &environments.Canary{Weight: 20, MinSamples: 100, Limit: environments.Duration(60 * d)},
 		Soak:   environments.Duration(20 * d),
 	}
+	// Requests that the fake tells all at once are no less worth.
+	production.Thresholds = map[string]map[string]any{"canary": {"block_seconds": 0}}
 	return &environments.Declarations{
 		App: &environments.App{
 			Name:    "shop",

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/ledger"
 )
 
@@ -25,6 +26,7 @@ type Request struct {
 	By          string
 	Reason      string
 	Rollback    bool
+	Automatic   bool // nobody asked for it in person
 	At          time.Time
 	Err         error // why it can't be read
 
@@ -42,6 +44,32 @@ type Journal struct {
 
 	mu   sync.Mutex
 	view *View
+	in   records // stands in for Ledger where promotions are simulated; nil: nothing does
+}
+
+// records are what a journal needs of a ledger.
+type records interface {
+	Entries(ctx context.Context, from int64) ([]ledger.Record, error)
+	Append(ctx context.Context, s ledger.Statement) (ledger.Entry, error)
+	AppendAll(ctx context.Context, s []ledger.Statement) ([]ledger.Entry, error)
+	AppendIf(ctx context.Context, s ledger.Statement, ok func(ledger.View) error) (ledger.Entry, error)
+	Request(ctx context.Context, environment string, q ledger.Request) (string, error)
+	Requests(ctx context.Context, environment string) ([]ledger.RequestCommit, error)
+	Tip(ctx context.Context, environment string) (ledger.RequestCommit, bool, error)
+	Settle(ctx context.Context, environment string, tip ledger.RequestCommit, runs *ledger.Request, cause string) (string, error)
+	Sync(ctx context.Context, r ledger.Resolver) (ledger.Synced, error)
+	Trusted(r ledger.Record, action, environment string) bool
+	TrustedFor(signers []string, action, environment string) bool
+	Trust() *environments.Trust
+	Own() string
+	Remote() string
+}
+
+func (j *Journal) records() records {
+	if j.in != nil {
+		return j.in
+	}
+	return j.Ledger
 }
 
 // View folds what has been recorded until now. Callers must not change it, and
@@ -49,7 +77,7 @@ type Journal struct {
 func (j *Journal) View(ctx context.Context) (*View, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	records, err := j.Ledger.Entries(ctx, 0)
+	records, err := j.records().Entries(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +107,7 @@ func (j *Journal) fold(v *View, records []ledger.Record) error {
 	for _, r := range records {
 		err := v.Apply(Item{
 			Seq: r.Entry.Seq, First: r.Entry.First(), Digest: r.Digest, Type: r.Statement.Type, Predicate: r.Statement.Predicate, Signers: r.Signers,
-			May: func(action, environment string) bool { return j.Ledger.Trusted(r, action, environment) },
+			May: func(action, environment string) bool { return j.records().Trusted(r, action, environment) },
 		})
 		if err != nil {
 			return err
@@ -109,7 +137,7 @@ func (j *Journal) Decision(ctx context.Context, d DecisionRecord) (string, error
 	if err != nil {
 		return "", err
 	}
-	_, err = j.Ledger.AppendAll(ctx, append(all, s))
+	_, err = j.records().AppendAll(ctx, append(all, s))
 	return d.Decision.ID, j.told(err)
 }
 
@@ -150,7 +178,7 @@ func (j *Journal) Record(ctx context.Context, t Transition) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	e, err := j.Ledger.Append(ctx, s)
+	e, err := j.records().Append(ctx, s)
 	return e.Seq, j.told(err)
 }
 
@@ -173,7 +201,7 @@ func (j *Journal) RecordIf(ctx context.Context, t Transition, ok func(*View) err
 	if err != nil {
 		return 0, err
 	}
-	e, err := j.Ledger.AppendIf(ctx, s, func(now ledger.View) error {
+	e, err := j.records().AppendIf(ctx, s, func(now ledger.View) error {
 		v, err := j.foldOn(base, now.Records)
 		if err != nil {
 			return err
@@ -197,7 +225,7 @@ func (j *Journal) append(ctx context.Context, typ string, subject ledger.Subject
 	if err != nil {
 		return "", err
 	}
-	e, err := j.Ledger.Append(ctx, s)
+	e, err := j.records().Append(ctx, s)
 	return e.Statement, j.told(err)
 }
 
@@ -211,8 +239,8 @@ func statement(typ string, subject ledger.Subject, predicate any) (ledger.Statem
 
 // Request writes a request and returns its id.
 func (j *Journal) Request(ctx context.Context, r Request) (string, error) {
-	id, err := j.Ledger.Request(ctx, r.Environment, ledger.Request{
-		Release: r.Release, Commit: r.Commit, Record: r.Record, By: r.By, Reason: r.Reason, Rollback: r.Rollback,
+	id, err := j.records().Request(ctx, r.Environment, ledger.Request{
+		Release: r.Release, Commit: r.Commit, Record: r.Record, By: r.By, Reason: r.Reason, Rollback: r.Rollback, Automatic: r.Automatic,
 	})
 	return id, j.told(err)
 }
@@ -220,7 +248,7 @@ func (j *Journal) Request(ctx context.Context, r Request) (string, error) {
 // Pending are the environment's requests that nobody has consumed, oldest
 // first.
 func (j *Journal) Pending(ctx context.Context, v *View, environment string) ([]Request, error) {
-	all, err := j.Ledger.Requests(ctx, environment)
+	all, err := j.records().Requests(ctx, environment)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +259,7 @@ func (j *Journal) Pending(ctx context.Context, v *View, environment string) ([]R
 		}
 		r := Request{
 			ID: c.ID, Environment: environment, Release: c.Request.Release, Commit: c.Request.Commit,
-			By: c.Request.By, Reason: c.Request.Reason, Rollback: c.Request.Rollback, At: c.At, Err: c.Err,
+			By: c.Request.By, Reason: c.Request.Reason, Rollback: c.Request.Rollback, Automatic: c.Request.Automatic, At: c.At, Err: c.Err,
 		}
 		if c.Err == nil {
 			r.named = c.Request.Record

@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/promotion/analysis"
 	"github.com/smartcloudops/gate/pipeline/target"
 	"github.com/smartcloudops/gate/policies"
 )
@@ -36,6 +38,8 @@ type Judge struct {
 	// Branch says whether the commit is on the protected branch; nil: none is
 	// protected.
 	Branch func(ctx context.Context, commit string) *policies.Branch
+
+	rounds int // of the canary, which share its α; 0: one
 }
 
 // Thresholds are those that count in the environment e.
@@ -275,15 +279,51 @@ func (j *Judge) Decide(ctx context.Context, v *View, r *ReleaseRecord, environme
 	return j.evaluate(ctx, input)
 }
 
-// Compare judges the two arms of a canary.
-func (j *Judge) Compare(ctx context.Context, r *ReleaseRecord, environment string, arms target.Arms) (DecisionRecord, error) {
+// Comparison is what is known of a canary when it is judged: what the target
+// counted of its arms, and what single requests have shown. Without Figures it
+// can fail, but never pass.
+type Comparison struct {
+	target.Arms
+	// Whole: all traffic is on the release, so that Stable is what was before it,
+	// and there are no Figures. It can fail, and pass with a warning.
+	Whole   bool              `json:"whole"`
+	Figures *analysis.Figures `json:"figures"`
+}
+
+// Analysis is a comparison with nothing seen yet, by the thresholds that count
+// in the environment: policy refuses figures that were made for others.
+func (j *Judge) Analysis(r *ReleaseRecord, environment string) (*analysis.Judge, error) {
+	thresholds, err := j.ofCanary(r, environment)
+	if err != nil {
+		return nil, err
+	}
+	value := func(name string) float64 {
+		switch v := thresholds["canary"][name].(type) {
+		case int64:
+			return float64(v)
+		case int:
+			return float64(v)
+		case float64:
+			return v
+		}
+		return math.NaN() // which makes the comparison unsound
+	}
+	return analysis.New(analysis.Options{
+		Alpha: value("alpha"), ErrorMargin: value("error_margin"),
+		LatencyMargin: value("latency_margin"), LatencySlack: value("latency_slack_seconds"),
+		BlockPairs: int(value("block_pairs")), BlockSeconds: value("block_seconds"), Now: j.Now,
+	}), nil
+}
+
+// ofCanary are the thresholds by which a canary of the release is judged.
+func (j *Judge) ofCanary(r *ReleaseRecord, environment string) (map[string]map[string]any, error) {
 	own := r.Declarations.Environment(environment)
 	if own == nil || own.Promotion.Canary == nil {
-		return DecisionRecord{}, fmt.Errorf("commit %.12s declares no canary for %s", r.Commit, environment)
+		return nil, fmt.Errorf("commit %.12s declares no canary for %s", r.Commit, environment)
 	}
 	thresholds, err := j.Thresholds(own)
 	if err != nil {
-		return DecisionRecord{}, err
+		return nil, err
 	}
 	if thresholds["canary"] == nil {
 		thresholds["canary"] = map[string]any{}
@@ -291,14 +331,26 @@ func (j *Judge) Compare(ctx context.Context, r *ReleaseRecord, environment strin
 	if j.Base == nil {
 		thresholds["canary"]["min_samples"] = own.Promotion.Canary.MinSamples
 	}
-	payload, err := json.Marshal(arms)
+	if alpha, ok := thresholds["canary"]["alpha"].(float64); ok && j.rounds > 1 {
+		thresholds["canary"]["alpha"] = alpha / float64(j.rounds)
+	}
+	return thresholds, nil
+}
+
+// Compare judges a canary by what is known of it.
+func (j *Judge) Compare(ctx context.Context, r *ReleaseRecord, environment string, c Comparison) (DecisionRecord, error) {
+	thresholds, err := j.ofCanary(r, environment)
+	if err != nil {
+		return DecisionRecord{}, err
+	}
+	payload, err := json.Marshal(c)
 	if err != nil {
 		return DecisionRecord{}, fmt.Errorf("figures of the canary: %w", err)
 	}
 	now := j.Now().UTC()
 	expected := policies.Expected{
 		Version: 1, Scope: string(checks.OfRelease), Subject: r.Release,
-		Environment: environment, Key: environments.Digest([]string{"canary", r.Release, environment, arms.Since.UTC().Format(time.RFC3339Nano)}),
+		Environment: environment, Key: environments.Digest([]string{"canary", r.Release, environment, c.Since.UTC().Format(time.RFC3339Nano)}),
 	}
 	return j.evaluate(ctx, policies.Input{
 		At: now, Stage: policies.Canary, Environment: environment, Release: r.Release, Commit: r.Commit,
@@ -307,7 +359,7 @@ func (j *Judge) Compare(ctx context.Context, r *ReleaseRecord, environment strin
 		Evidence: []policies.Record{{
 			// The daemon's own figures of this moment: nothing was signed yet, and
 			// they are cited by the digest of what they say.
-			Digests: []string{environments.Digest(arms)},
+			Digests: []string{environments.Digest(c)},
 			Check:   "canary", Version: expected.Version, Scope: expected.Scope, Subject: expected.Subject,
 			Environment: environment, Key: expected.Key, Status: string(checks.Completed), Trust: string(checks.TrustBase),
 			Trusted: true, Runs: 1, Finished: now, Payload: payload,

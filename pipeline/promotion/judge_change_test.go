@@ -10,7 +10,6 @@ import (
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
-	"github.com/smartcloudops/gate/pipeline/target"
 	"github.com/smartcloudops/gate/policies"
 )
 
@@ -155,17 +154,20 @@ func TestCompareByTheBase(t *testing.T) {
 	j, r := newJudge(t), releaseRecord('a')
 	j.Base = declared()
 	j.Base.Environment("production").Promotion.Canary.MinSamples = 1000
-	stable, canary := target.Arm{Release: digest('b'), Requests: 3000, P95: 0.1}, target.Arm{Release: r.Release, Requests: 500, P95: 0.1}
-	arms := target.Arms{Since: time.Now(), Stable: stable, Canary: canary}
-	d, err := j.Compare(t.Context(), r, "production", arms)
+	d, err := j.Compare(t.Context(), r, "production", compared(t, j, r, 999, 0, 1))
 	must(t, err)
 	if d.Decision.Verdict != policies.Inconclusive {
-		t.Errorf("with half of the base's minimum: %s", d.Decision.Verdict)
+		t.Errorf("with less than the base's minimum: %s", d.Decision.Verdict)
 	}
-	arms.Canary.Requests = 1000
-	d, err = j.Compare(t.Context(), r, "production", arms)
+	more := compared(t, j, r, 3000, 0, 1)
+	d, err = j.Compare(t.Context(), r, "production", more)
 	if must(t, err); d.Decision.Verdict != policies.Pass {
-		t.Errorf("with the base's minimum: %s", d.Decision.Verdict)
+		t.Errorf("with more than the base's minimum: %s", Unmet(d.Decision))
+	}
+	j.Base.Environment("production").Promotion.Canary.MinSamples = 3001
+	d, err = j.Compare(t.Context(), r, "production", more)
+	if must(t, err); d.Decision.Verdict != policies.Inconclusive {
+		t.Errorf("with a greater minimum of the base: %s", d.Decision.Verdict)
 	}
 }
 

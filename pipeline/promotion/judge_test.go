@@ -10,6 +10,7 @@ import (
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/promotion/analysis"
 	"github.com/smartcloudops/gate/pipeline/target"
 	"github.com/smartcloudops/gate/policies"
 )
@@ -329,36 +330,57 @@ func TestRetriesDontHelp(t *testing.T) {
 	}
 }
 
+// compared is what is known when both arms had so many requests, of which so many
+// of the canary's failed, and its latencies were so many times the baseline's.
+func compared(t *testing.T, j *Judge, r *ReleaseRecord, requests, errors int64, slower float64, change ...func(*Comparison)) Comparison {
+	t.Helper()
+	a, err := j.Analysis(r, "production")
+	must(t, err)
+	for i := range requests {
+		seconds := 0.05 + 0.01*float64(i%7)
+		a.Add(analysis.Observation{Arm: analysis.Baseline, Class: "GET /", Seconds: seconds})
+		a.Add(analysis.Observation{Arm: analysis.Canary, Class: "GET /", Seconds: seconds * slower, Error: (i+1)*errors/requests != i*errors/requests})
+	}
+	f := a.Figures()
+	c := Comparison{Figures: &f, Arms: target.Arms{
+		Since:  time.Now(),
+		Stable: target.Arm{Release: digest('b'), Requests: requests, P95: 0.1},
+		Canary: target.Arm{Release: r.Release, Requests: requests, Errors: errors, P95: 0.1 * slower},
+	}}
+	for _, f := range change {
+		f(&c)
+	}
+	return c
+}
+
 func TestCompare(t *testing.T) {
 	j, r := newJudge(t), releaseRecord('a')
-	arms := func(stable, canary int64, errors int64, change ...func(*target.Arms)) target.Arms {
-		a := target.Arms{
-			Since:  time.Now(),
-			Stable: target.Arm{Release: digest('b'), Requests: stable, P95: 0.1},
-			Canary: target.Arm{Release: r.Release, Requests: canary, Errors: errors, P95: 0.1},
-		}
-		for _, f := range change {
-			f(&a)
-		}
-		return a
-	}
+	alone := func(c *Comparison) { c.Figures = nil }
+	whole := func(c *Comparison) { c.Figures, c.Whole = nil, true }
 	for name, c := range map[string]struct {
-		arms target.Arms
-		want policies.Verdict
+		known Comparison
+		want  policies.Verdict
 	}{
-		"as good":                {arms(3000, 3000, 0), policies.Pass},
-		"worse":                  {arms(3000, 3000, 300), policies.Fail},
-		"too few":                {arms(3000, 99, 0), policies.Inconclusive},
-		"as many as declared":    {arms(100, 100, 0), policies.Pass},
-		"nothing at all":         {arms(0, 0, 0), policies.Inconclusive},
-		"slow":                   {arms(3000, 3000, 0, func(a *target.Arms) { a.Canary.P95 = 1 }), policies.Fail},
-		"restarted":              {arms(3000, 5, 0, func(a *target.Arms) { a.Canary.Restarts = 1 }), policies.Fail},
-		"another release's":      {arms(3000, 3000, 0, func(a *target.Arms) { a.Canary.Release = digest('c') }), policies.Error},
-		"more errors than calls": {arms(3000, 100, 101), policies.Fail},
-		"no figures":             {target.Arms{}, policies.Error},
+		"as good":                {compared(t, j, r, 3000, 0, 1), policies.Pass},
+		"more errors":            {compared(t, j, r, 3000, 300, 1), policies.Fail},
+		"slow":                   {compared(t, j, r, 3000, 0, 1.5), policies.Fail},
+		"broken at once":         {compared(t, j, r, 300, 300, 1), policies.Fail},
+		"too few":                {compared(t, j, r, 99, 0, 1), policies.Inconclusive},
+		"nothing at all":         {compared(t, j, r, 0, 0, 1), policies.Inconclusive},
+		"lost":                   {compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Figures.Lost = 1 }), policies.Inconclusive},
+		"other margins":          {compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Figures.Latency.Margin = 0.5 }), policies.Error},
+		"restarted":              {compared(t, j, r, 5, 0, 1, func(c *Comparison) { c.Canary.Restarts = 1 }), policies.Fail},
+		"another release's":      {compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Canary.Release = digest('c') }), policies.Error},
+		"arms alone":             {compared(t, j, r, 3000, 0, 1, alone), policies.Inconclusive},
+		"all at once":            {compared(t, j, r, 3000, 0, 1, whole), policies.Warn},
+		"all at once, errors":    {compared(t, j, r, 3000, 300, 1, whole), policies.Fail},
+		"arms alone, errors":     {compared(t, j, r, 3000, 300, 1, alone), policies.Fail},
+		"arms alone, slow":       {compared(t, j, r, 3000, 0, 10, alone), policies.Fail},
+		"more errors than calls": {compared(t, j, r, 100, 101, 1, alone), policies.Fail},
+		"no figures":             {Comparison{}, policies.Error},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, err := j.Compare(t.Context(), r, "production", c.arms)
+			d, err := j.Compare(t.Context(), r, "production", c.known)
 			must(t, err)
 			if d.Decision.Verdict != c.want {
 				t.Errorf("%s: %s, want %s", d.Decision.Verdict, Unmet(d.Decision), c.want)
@@ -368,14 +390,32 @@ func TestCompare(t *testing.T) {
 			}
 		})
 	}
-	nan := arms(3000, 3000, 0, func(a *target.Arms) { a.Canary.P95 = math.NaN() })
+	nan := compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Canary.P95 = math.NaN() })
 	if d, err := j.Compare(t.Context(), r, "production", nan); err == nil {
 		t.Errorf("figures that are no numbers: %s", d.Decision.Verdict)
 	}
 	for _, environment := range []string{"staging", "nowhere"} {
-		if _, err := j.Compare(t.Context(), r, environment, arms(3000, 3000, 0)); err == nil {
+		if _, err := j.Compare(t.Context(), r, environment, compared(t, j, r, 3000, 0, 1)); err == nil {
 			t.Errorf("%s declares no canary, and one was judged", environment)
 		}
+		if _, err := j.Analysis(r, environment); err == nil {
+			t.Errorf("%s declares no canary, and one was begun", environment)
+		}
+	}
+}
+
+// TestAnalysisByThresholds: the margins that an environment declares are those
+// that are compared with.
+func TestAnalysisByThresholds(t *testing.T) {
+	j, r := newJudge(t), releaseRecord('a')
+	r.Declarations.Environment("production").Thresholds = map[string]map[string]any{
+		"canary": {"alpha": 0.001, "error_margin": 0.02, "latency_margin": 0.3, "latency_slack_seconds": 0.01, "block_pairs": 50, "block_seconds": 2},
+	}
+	a, err := j.Analysis(r, "production")
+	must(t, err)
+	f := a.Figures()
+	if !f.Sound || f.Alpha != 0.001 || f.Errors.Margin != 0.02 || f.Latency.Margin != 0.3 || f.Latency.Slack != 0.01 || f.BlockPairs != 50 || f.BlockSeconds != 2 {
+		t.Errorf("%+v", f)
 	}
 }
 

@@ -27,6 +27,8 @@ type ReleaseRecord struct {
 	Release      string                     `json:"release"`
 	Commit       string                     `json:"commit"`
 	Subject      string                     `json:"subject,omitempty"` // the commit's first line, for people
+	Authors      []string                   `json:"authors,omitempty"` // addresses of who has made the commit, its author first
+	Committed    time.Time                  `json:"committed,omitzero"`
 	Dirty        bool                       `json:"dirty,omitempty"`
 	SourceDigest string                     `json:"source_digest"`
 	TreeDigest   string                     `json:"tree_digest"`
@@ -64,6 +66,7 @@ const (
 	Complete Step = "complete"
 	Soak     Step = "soak"
 	Retire   Step = "retire"
+	Contract Step = "contract" // from here on the release before can't be gone back to
 	Withdraw Step = "withdraw"
 	End      Step = "end"
 	// Claim is no step of a promotion: whoever signs it executes in the
@@ -83,6 +86,8 @@ const (
 	Aborted    State = "aborted" // inconclusive, or stopped from outside
 	RolledBack State = "rolled_back"
 	Refused    State = "refused" // never begun: held, locked, or not consumable
+	// Waiting is for approvals. It is no state on record: who follows is told it.
+	Waiting State = "waiting"
 )
 
 // Kind of a promotion.
@@ -97,22 +102,33 @@ const (
 // Transition is written before the step is taken; the last one of a promotion
 // has the step End.
 type Transition struct {
-	Request     string    `json:"request"` // commit on env/<environment>; identifies the promotion
-	Kind        Kind      `json:"kind"`
-	Environment string    `json:"environment"`
-	Record      string    `json:"record"` // digest of the release record's statement
-	Release     string    `json:"release"`
-	Commit      string    `json:"commit"`
-	From        string    `json:"from,omitempty"`  // release record that served before
-	Token       int64     `json:"token,omitempty"` // sequence number of the Begin entry; 0 in it
-	Step        Step      `json:"step"`
-	State       State     `json:"state"`
-	Code        int       `json:"code,omitempty"` // with End: exit code for whoever asked
-	Decision    string    `json:"decision,omitempty"`
-	Why         string    `json:"why,omitempty"`
-	By          string    `json:"by,omitempty"`
-	Synthetic   bool      `json:"synthetic,omitempty"` // declared synthetic requests took part in the comparison
-	At          time.Time `json:"at"`
+	Request     string `json:"request"` // commit on env/<environment>; identifies the promotion
+	Kind        Kind   `json:"kind"`
+	Environment string `json:"environment"`
+	Record      string `json:"record"` // digest of the release record's statement
+	Release     string `json:"release"`
+	Commit      string `json:"commit"`
+	From        string `json:"from,omitempty"`  // release record that served before
+	Token       int64  `json:"token,omitempty"` // sequence number of the Begin entry; 0 in it
+	Step        Step   `json:"step"`
+	State       State  `json:"state"`
+	Code        int    `json:"code,omitempty"`     // with End: exit code for whoever asked
+	Ending      State  `json:"ending,omitempty"`   // with Withdraw: how it is to end; empty, as older gates write it: rolled back
+	Round       int    `json:"round,omitempty"`    // which of the declared steps of the canary, from 1
+	Rounds      int    `json:"rounds,omitempty"`   // how many there are
+	Weight      int    `json:"weight,omitempty"`   // percent of the traffic in this round
+	Contract    string `json:"contract,omitempty"` // name of the contract that the promotion has begun
+	// Baseline is what the release is compared with once it has all traffic.
+	Baseline *target.Arm `json:"baseline,omitempty"`
+	// Overdue: the contract is that of the release that served before.
+	Overdue        bool      `json:"overdue,omitempty"`
+	ContractFailed bool      `json:"contract_failed,omitempty"` // it is tried again
+	Decision       string    `json:"decision,omitempty"`
+	Override       string    `json:"override,omitempty"` // statement by which it went past what people had declared
+	Why            string    `json:"why,omitempty"`
+	By             string    `json:"by,omitempty"`
+	Synthetic      bool      `json:"synthetic,omitempty"` // declared synthetic requests took part in the comparison
+	At             time.Time `json:"at"`
 }
 
 // Hold stops automation in an environment; Reason empty lifts it.

@@ -3,6 +3,7 @@ package promotion
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // resume finishes or undoes a promotion that was left in the middle: by an
@@ -10,11 +11,21 @@ import (
 func (e *Engine) resume(ctx context.Context, v *View) error {
 	ev := v.Environment(e.Environment)
 	t, rec := *ev.Active, v.Releases[ev.Active.Record]
-	if ev.Reached == Begin && t.Kind == Promote || ev.Reached == Migrate {
-		return e.end(ctx, t, Aborted, CodeInternal, "gate was stopped before any traffic moved; ask again")
+	if b := e.back; b != nil && b.token == t.Token {
+		t.Decision = b.decision
+		return e.withdraw(ctx, t, b.state, b.code, b.why)
 	}
 	if t.Step == Withdraw {
-		return e.withdraw(ctx, t, RolledBack, CodeRolledBack, t.Why)
+		if t.Ending == "" {
+			t.Ending, t.Code = RolledBack, CodeRolledBack
+		}
+		return e.withdraw(ctx, t, t.Ending, t.Code, t.Why)
+	}
+	if ev.Reached == Contract && t.Overdue {
+		t.ContractFailed = true // it may have been: it is tried again
+	}
+	if !ev.touched() {
+		return e.end(ctx, t, Aborted, CodeInternal, "gate was stopped before any traffic moved; ask again")
 	}
 	revision := v.runs(e.Environment, t.Record)
 	if revision == "" {
@@ -22,7 +33,7 @@ func (e *Engine) resume(ctx context.Context, v *View) error {
 	}
 	if t.Kind == Rollback {
 		// It was asked for to get away from something: it goes on.
-		return e.complete(ctx, t, rec, nil, false)
+		return e.complete(ctx, t, rec, false)
 	}
 	status, err := e.Target.Status(ctx)
 	if err != nil {
@@ -30,13 +41,65 @@ func (e *Engine) resume(ctx context.Context, v *View) error {
 	}
 	// Where the release has the traffic, it was given it by a verdict; where it
 	// has lost it again, or never had it, that stands.
+	serves := status.Revision == revision && status.Canary == ""
 	switch ev.Reached {
+	case Contract:
+		// There is no way back.
+		return e.complete(ctx, t, rec, false)
 	case Complete, Soak, Retire:
-		if status.Revision == revision && status.Canary == "" {
-			return e.finish(ctx, t, rec, nil, status.Warm != "" && ev.Reached != Retire)
+		if serves {
+			return e.finish(ctx, t, rec, status.Warm != "" && ev.Reached != Retire)
 		}
 	}
-	return e.withdraw(ctx, t, RolledBack, CodeRolledBack, "gate was stopped in the middle of the promotion")
+	const why = "gate was stopped in the middle of the promotion"
+	if ev.Reached == Soak || ev.Reached == Retire {
+		// It had the traffic. That was taken from it, and why is not on record.
+		return e.withdraw(ctx, t, RolledBack, CodeRolledBack, why)
+	}
+	return e.withdraw(ctx, t, Aborted, CodeInternal, why+"; ask again")
+}
+
+// touched says whether traffic may have moved.
+func (ev *EnvironmentView) touched() bool {
+	switch ev.Reached {
+	case Begin:
+		return ev.Active.Kind == Rollback
+	case Migrate:
+		return false
+	case Contract:
+		return !ev.Active.Overdue
+	}
+	return true
+}
+
+// Fate is what becomes of the promotion under way if nobody goes on with it now:
+// the next one who does, does this.
+func (ev *EnvironmentView) Fate() string {
+	switch ev.Reached {
+	case Complete, Soak, Retire, Contract:
+		if ev.Active.Step != Withdraw {
+			return "finished if the release has all traffic, else undone"
+		}
+	case Begin:
+		if ev.Active.Kind == Rollback {
+			return "finished"
+		}
+	}
+	return "undone"
+}
+
+// farewell says what is left of a promotion when the engine is stopped.
+func (e *Engine) farewell(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	v, err := e.Journal.View(ctx)
+	if err != nil {
+		return
+	}
+	if ev := v.Environment(e.Environment); ev.Active != nil {
+		e.Log.Warn("stopped in the middle of a promotion", "environment", e.Environment, "release", short(ev.Active.Release), "step", ev.Reached,
+			"will be", ev.Fate(), "by", "gate resume "+e.Environment+", or the daemon's next start")
+	}
 }
 
 // restore brings back what is desired where the target has lost it, or was left
@@ -52,7 +115,10 @@ func (e *Engine) restore(ctx context.Context, v *View) error {
 	}
 	rev := desired.Revision(e.Environment)
 	if s.Revision == rev.ID() {
-		return nil
+		if s.Warm == "" {
+			return nil
+		}
+		return e.Target.Retire(ctx, s.Token)
 	}
 	if e.Provide != nil {
 		if err := e.Provide(ctx, desired); err != nil {

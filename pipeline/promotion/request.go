@@ -32,8 +32,12 @@ func (e *Engine) carryOut(ctx context.Context, v *View, r Request) error {
 	}
 	t := e.transition(v, r)
 	if code, why := e.objection(v, r, t.Kind); why != "" {
+		if code == CodeApproval {
+			return nil // it waits
+		}
 		return e.end(ctx, t, Refused, code, why)
 	}
+	t.Override = v.overrideOf(r, e.Now())
 	rec := v.Releases[r.Record]
 	rev := rec.Revision(e.Environment)
 	status, err := e.Target.Status(ctx)
@@ -51,7 +55,7 @@ func (e *Engine) carryOut(ctx context.Context, v *View, r Request) error {
 		return err
 	}
 	if t.Kind == Promote {
-		d, err := e.Judge.Decide(ctx, v, rec, e.Environment, StageFor(rev.Environment))
+		d, err := e.judged(ctx, v, rec)
 		if err != nil {
 			return e.end(ctx, t, Errored, CodeInternal, oneLine(err))
 		}
@@ -77,6 +81,13 @@ func (e *Engine) carryOut(ctx context.Context, v *View, r Request) error {
 	return e.take(ctx, t, rec, status)
 }
 
+func (e *Engine) judged(ctx context.Context, v *View, rec *ReleaseRecord) (DecisionRecord, error) {
+	if e.decide != nil {
+		return e.decide(ctx, v, rec)
+	}
+	return e.Judge.Decide(ctx, v, rec, e.Environment, StageFor(rec.Declarations.Environment(e.Environment)))
+}
+
 // objection is why the request can't even be judged, "" if it can.
 func (e *Engine) objection(v *View, r Request, kind Kind) (code int, why string) {
 	rec, hold := v.Releases[r.Record], v.Environment(e.Environment).Hold
@@ -89,9 +100,26 @@ func (e *Engine) objection(v *View, r Request, kind Kind) (code int, why string)
 		return CodeUsage, fmt.Sprintf("commit %.12s does not declare the environment %s", rec.Commit, e.Environment)
 	case kind == Promote && hold != nil:
 		return CodeLocked, held(e.Environment, hold)
-	case kind == Rollback && !v.Served(e.Environment, r.Record):
-		// A rollback needs no decision: it must not be a way around it.
-		return CodeUsage, fmt.Sprintf("release %s has never served in %s with this configuration, so that it can't be rolled back to: gate promote asks for it", short(r.Release), e.Environment)
+	case kind == Rollback:
+		// It needs no decision, and must not be a way around it.
+		why = v.NoWayBackTo(e.Environment, r.Record)
+	default:
+		if why = v.NoWayTo(e.Environment, r.Release); why == "" && v.ContractDue(e.Environment, rec) != nil {
+			if _, ok := e.Target.(Contractor); !ok {
+				why = errNoContracts.Error()
+			}
+		}
+	}
+	if why != "" {
+		return CodeUsage, why
+	}
+	if kind == Promote {
+		if code, why := v.Withheld(r, e.Journal.records().Trust(), e.Now()); code != 0 || e.Degraded == nil {
+			return code, why
+		}
+		if why := v.heldBack(r, e.Degraded()); why != "" {
+			return CodeLocked, why
+		}
 	}
 	return 0, ""
 }

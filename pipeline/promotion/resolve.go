@@ -20,7 +20,7 @@ import (
 // beginning was first given, and stays so: entries only move up, so that a later
 // promotion of this machine always has a higher one.
 func (j *Journal) Sync(ctx context.Context) (ledger.Synced, error) {
-	return j.Ledger.Sync(ctx, &resolver{journal: j})
+	return j.records().Sync(ctx, &resolver{journal: j})
 }
 
 // resolver implements ledger.Resolver.
@@ -96,7 +96,7 @@ func (r *resolver) transition(rec *ledger.Record) (*Transition, error) {
 	if err := json.Unmarshal(rec.Statement.Predicate, t); err != nil {
 		return nil, fmt.Errorf("ledger entry %d: %s: %w", rec.Entry.Seq, rec.Statement.Type, err)
 	}
-	l := r.journal.Ledger
+	l := r.journal.records()
 	if !l.Trusted(*rec, ledger.Promote, t.Environment) && !l.Trusted(*rec, ledger.Daemon, t.Environment) {
 		return nil, nil
 	}
@@ -155,7 +155,7 @@ func (r *resolver) refusal(v *View, t Transition, why string) (*ledger.Statement
 	if err != nil {
 		return nil, err
 	}
-	return &s, r.apply(v, 0, "", s, []string{r.journal.Ledger.Own()})
+	return &s, r.apply(v, 0, "", s, []string{r.journal.records().Own()})
 }
 
 // apply folds a statement as if it stood behind all of v.
@@ -163,7 +163,7 @@ func (r *resolver) apply(v *View, first int64, digest string, s ledger.Statement
 	return v.Apply(Item{
 		Seq: v.Seq + 1, First: first, Digest: digest, Type: s.Type, Predicate: s.Predicate, Signers: signers,
 		May: func(action, environment string) bool {
-			return r.journal.Ledger.TrustedFor(signers, action, environment)
+			return r.journal.records().TrustedFor(signers, action, environment)
 		},
 	})
 }

@@ -20,7 +20,7 @@ func (e *Engine) settle(ctx context.Context, v *View) error {
 }
 
 func (j *Journal) settle(ctx context.Context, v *View, environment string) error {
-	tip, ok, err := j.Ledger.Tip(ctx, environment)
+	tip, ok, err := j.records().Tip(ctx, environment)
 	if err != nil || !ok {
 		return err
 	}
@@ -36,7 +36,7 @@ func (j *Journal) settle(ctx context.Context, v *View, environment string) error
 	if desired != nil {
 		runs = &ledger.Request{Release: desired.Release, Commit: desired.Commit, Record: ev.Desired, By: "gate", Reason: "what runs"}
 	}
-	id, err := j.Ledger.Settle(ctx, environment, tip, runs, settling(environment, tip, ev.Consumed[tip.ID], desired))
+	id, err := j.records().Settle(ctx, environment, tip, runs, settling(environment, tip, ev.Consumed[tip.ID], desired))
 	if id == "" {
 		return err
 	}

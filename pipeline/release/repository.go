@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/mail"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
+	"time"
 )
 
 // Errors of a clone that callers tell apart.
@@ -144,4 +147,38 @@ func (c *Clone) Subject(ctx context.Context, commit string) (string, error) {
 		return "", fmt.Errorf("message of %s: %w", commit, err)
 	}
 	return s, nil
+}
+
+// Authors are the addresses of who has made the commit: its author, and those
+// that it names with Co-authored-by.
+func (c *Clone) Authors(ctx context.Context, commit string) ([]string, error) {
+	out, err := c.git.output(ctx, "log", "-1", "--no-mailmap", "--format=%ae%n%(trailers:key=Co-authored-by,valueonly)", commit)
+	if err != nil {
+		return nil, fmt.Errorf("authors of %s: %w", commit, err)
+	}
+	var all []string
+	for i, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		address := strings.TrimSpace(line)
+		if i > 0 {
+			a, err := mail.ParseAddress(address)
+			if err != nil {
+				continue
+			}
+			address = a.Address
+		}
+		if address != "" && !slices.Contains(all, address) {
+			all = append(all, address)
+		}
+	}
+	return all, nil
+}
+
+// Committed is when the commit was made, by the clock of who made it.
+func (c *Clone) Committed(ctx context.Context, commit string) (time.Time, error) {
+	s, err := c.git.line(ctx, "log", "-1", "--format=%cI", commit)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("date of %s: %w", commit, err)
+	}
+	at, err := time.Parse(time.RFC3339, s)
+	return at.UTC(), err
 }

@@ -30,6 +30,8 @@ type PlanEnvironment struct {
 	Migrations []PlanMigration `json:"migrations"` // that this change adds, in their order
 	Changes    []PlanChange    `json:"changes"`    // of what is declared
 	Held       string          `json:"held,omitempty"`
+	NoReturn   string          `json:"no_return,omitempty"` // why nothing before it can be gone back to after it; empty: something can
+	Refused    string          `json:"refused,omitempty"`   // why it can't be promoted at all
 	Problem    string          `json:"problem,omitempty"`
 }
 

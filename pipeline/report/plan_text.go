@@ -47,6 +47,12 @@ func (p *printer) planned(e PlanEnvironment) {
 	if e.Held != "" {
 		p.hang("  held       ", e.Held)
 	}
+	if e.Refused != "" {
+		p.hang("  refused    ", e.Refused)
+	}
+	if e.NoReturn != "" {
+		p.hang("  no return  ", e.NoReturn)
+	}
 	for _, m := range e.Migrations {
 		p.hang("  migration  ", m.File+": "+plural(len(m.Findings), "finding"))
 		p.findings("    ", m.Findings)

@@ -22,6 +22,13 @@ type Environment struct {
 	Hold          *promotion.Hold       `json:"hold,omitempty"`
 	Problem       string                `json:"problem,omitempty"`
 	Waivers       []Waiver              `json:"waivers,omitempty"`
+
+	Waiting   []promotion.Transition `json:"waiting,omitempty"`  // requests, with what for
+	Queued    []promotion.Transition `json:"queued,omitempty"`   // requests that the daemon has not taken yet
+	Frozen    *Frozen                `json:"frozen,omitempty"`   // nothing goes forward now
+	Overrides []promotion.Override   `json:"override,omitempty"` // that may be used, or are not approved yet
+	Degraded  []promotion.Reason     `json:"degraded,omitempty"` // why what serves is
+	Arms      *target.Arms           `json:"arms,omitempty"`     // of the canary that is under way
 }
 
 // Waiver is one that is on file for an environment.
@@ -31,6 +38,12 @@ type Waiver struct {
 	Until     string `json:"until"`
 	Reason    string `json:"reason"`
 	Author    string `json:"author"`
+}
+
+// Frozen says until when nothing goes forward.
+type Frozen struct {
+	Until  string `json:"until"`
+	Reason string `json:"reason"`
 }
 
 // Health says in one of the field's words how the environment is. Healthy is
@@ -59,7 +72,7 @@ func (e Environment) Health() target.Health {
 			serving++
 		}
 	}
-	if serving == 0 {
+	if serving == 0 || len(e.Degraded) > 0 {
 		return target.Degraded
 	}
 	if e.Hold != nil {
@@ -97,6 +110,7 @@ func (p *printer) environment(e Environment) {
 	if h := e.Hold; h != nil {
 		p.hang("  held       ", fmt.Sprintf("by %s since %s: %s", h.By, stamp(h.At), h.Reason))
 	}
+	p.people(e)
 	for _, w := range e.Waivers {
 		p.hang("  waived     ", fmt.Sprintf("%s until %s (%s) by %s: %s", w.Criterion, w.Until, w.State, w.Author, w.Reason))
 	}
@@ -106,6 +120,7 @@ func (p *printer) environment(e Environment) {
 			by = " by " + t.By
 		}
 		p.hang("  promoting  ", fmt.Sprintf("%s%s: %s since %s", short(t.Release), by, t.Step, stamp(t.At)))
+		p.arms(e.Arms)
 	}
 	if e.Actual != nil {
 		p.actual(e)

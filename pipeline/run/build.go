@@ -58,7 +58,7 @@ func (s *state) build(known string) func(context.Context, func(string)) (bool, e
 		}
 		note(digest)
 		rec := &promotion.ReleaseRecord{
-			Release: digest, Commit: s.exported.Commit, Subject: s.result.Subject, Dirty: s.exported.Dirty,
+			Release: digest, Commit: s.exported.Commit, Subject: s.result.Subject, Authors: s.authors, Committed: s.committed, Dirty: s.exported.Dirty,
 			SourceDigest: s.source, TreeDigest: s.exported.TreeDigest, Builder: release.BuilderVersion, Declarations: s.decl,
 		}
 		at, err := s.Journal.Release(ctx, rec)

@@ -240,7 +240,7 @@ func (s *state) request(e *environments.Environment) func(context.Context, func(
 			return true, nil
 		}
 		t, err := Ask(ctx, s.Journal, x, promotion.Request{
-			Environment: e.Name, Release: s.record.Release, Commit: s.record.Commit, Record: s.digest, By: s.By,
+			Environment: e.Name, Release: s.record.Release, Commit: s.record.Commit, Record: s.digest, By: s.By, Automatic: true,
 		}, note)
 		if err != nil {
 			return false, err
@@ -255,16 +255,25 @@ func (s *state) request(e *environments.Environment) func(context.Context, func(
 	}
 }
 
-// Ask writes a request and follows it until the executor has ended it.
+// Ask writes a request, unless the same waits for approval, and follows it until
+// the executor has ended it.
 func Ask(ctx context.Context, j *promotion.Journal, x Executor, r promotion.Request, note func(string)) (promotion.Transition, error) {
-	id, err := j.Request(ctx, r)
+	v, err := j.View(ctx)
+	if err != nil {
+		return promotion.Transition{}, err
+	}
+	id, err := j.Standing(ctx, v, r)
+	if err == nil && id == "" {
+		id, err = j.Request(ctx, r)
+	}
 	if err != nil {
 		return promotion.Transition{}, err
 	}
 	return Follow(ctx, j, x, r.Environment, id, note)
 }
 
-// Follow waits until the request has been consumed. When ctx ends, the request
+// Follow waits until the request has been consumed, or is found to wait for
+// approval. When ctx ends, the request
 // stands and the executor goes on with it.
 func Follow(ctx context.Context, j *promotion.Journal, x Executor, environment, id string, note func(string)) (promotion.Transition, error) {
 	x.Poke(ctx)
@@ -284,6 +293,15 @@ func Follow(ctx context.Context, j *promotion.Journal, x Executor, environment, 
 			last = a.Step
 			note(string(last))
 		}
+		waiting, err := j.Waiting(ctx, v, environment)
+		if err != nil {
+			return promotion.Transition{}, err
+		}
+		for _, w := range waiting {
+			if w.Request == id {
+				return w, nil
+			}
+		}
 		if n%20 == 19 {
 			// The executor must be alive for anything to come of the request.
 			if _, err := x.Status(ctx); err != nil {
@@ -302,6 +320,8 @@ func nextAfter(t promotion.Transition) string {
 	switch t.State {
 	case promotion.Refused:
 		return "gate status " + t.Environment
+	case promotion.Waiting:
+		return fmt.Sprintf("gate approve %.19s --to %s", t.Release, t.Environment)
 	case promotion.RolledBack, promotion.Aborted, promotion.Failed:
 		return "gate explain " + t.Environment + ", gate logs " + t.Environment
 	}

@@ -88,10 +88,12 @@ func (s *Stop) Error() string { return s.Summary }
 // state is one run under way.
 type state struct {
 	*Pipeline
-	opts     Options
-	exported *release.Exported
-	decl     *environments.Declarations
-	source   string // digest of the exported files without docs
+	opts      Options
+	exported  *release.Exported
+	decl      *environments.Declarations
+	authors   []string
+	committed time.Time
+	source    string // digest of the exported files without docs
 
 	hasBuilt chan struct{} // closed once record is there
 
@@ -195,7 +197,13 @@ func (s *state) export(ctx context.Context) error {
 		return err
 	}
 	s.result.App, s.result.Commit, s.result.Dirty = s.decl.App.Name, s.exported.Commit, s.exported.Dirty
-	s.result.Subject, err = s.Clone.Subject(ctx, s.exported.Commit)
+	if s.result.Subject, err = s.Clone.Subject(ctx, s.exported.Commit); err != nil {
+		return err
+	}
+	if s.authors, err = s.Clone.Authors(ctx, s.exported.Commit); err != nil {
+		return err
+	}
+	s.committed, err = s.Clone.Committed(ctx, s.exported.Commit)
 	return err
 }
 

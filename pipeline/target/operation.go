@@ -18,4 +18,6 @@ type Operation struct {
 const (
 	Scaling  = "scaling"
 	Rotation = "rotation"
+	// Reconciliation brings back what is desired.
+	Reconciliation = "reconciliation"
 )

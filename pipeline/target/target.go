@@ -31,8 +31,18 @@ type Target interface {
 	// Migrate brings the schema to where the release wants it, with the
 	// release's own migrate command.
 	Migrate(ctx context.Context, token int64, rev Revision) error
-	// StartCanary starts one instance of the release and, once it is ready, gives
-	// it weight percent of the traffic; figures of both arms start anew.
+	// StartCanary starts the canary, instances of the release, and the baseline, as
+	// many fresh instances of what is stable; when all are ready each of the two
+	// gets weight percent of the traffic, 1 to 50. Figures of all arms start anew.
+	// Weight 100 is blue-green: all traffic goes to the canary, which has as many
+	// instances as what is stable, and there is no baseline.
+	//
+	// A second call for the same revision with another weight shifts the weights of
+	// the arms that run, and keeps their figures; after a restart of the target,
+	// which has lost them, they start anew.
+	//
+	// The error is ErrNotReady where an instance of the release is to blame, and
+	// another one where the baseline is. No traffic has moved then.
 	StartCanary(ctx context.Context, token int64, rev Revision, weight int) error
 	// Arms are the figures since StartCanary.
 	Arms(ctx context.Context) (Arms, error)
@@ -69,7 +79,7 @@ type Status struct {
 	Stable      string     `json:"stable"`   // digest of the stable release
 	Commit      string     `json:"commit,omitempty"`
 	Canary      string     `json:"canary,omitempty"`
-	Weight      int        `json:"weight"` // percent of the traffic that the canary gets
+	Weight      int        `json:"weight"` // percent of the traffic that the canary gets, and the baseline as well
 	Warm        string     `json:"warm,omitempty"`
 	Token       int64      `json:"token"`
 	Restarts    int        `json:"restarts"` // instances that ended unasked, ever
@@ -79,13 +89,25 @@ type Status struct {
 	// DatabaseBytes is the size of the database; 0 when it is not known.
 	DatabaseBytes int64     `json:"database_bytes,omitempty"`
 	Since         time.Time `json:"since"` // when the daemon started
-	Problem       string    `json:"problem,omitempty"`
+	// Schema is how the schema compares with what migrations have made of it; nil:
+	// not known.
+	Schema  *Schema `json:"schema,omitempty"`
+	Problem string  `json:"problem,omitempty"`
 	// Scaling is what decides how many instances there are; nil: nothing does.
 	Scaling *checks.Scaling `json:"scaling,omitempty"`
 	// Backup is how the backups of the database stand; nil: not known yet.
 	Backup *BackupStatus `json:"backup,omitempty"`
 	// Alerts are what the watch over the environment says; nil: nobody watches.
 	Alerts *Alerts `json:"alerts,omitempty"`
+}
+
+// Schema is what the newest migrations have left, and what is there now.
+type Schema struct {
+	Release string    `json:"release"` // whose migrations they were
+	Left    string    `json:"left"`    // digest
+	At      time.Time `json:"at"`
+	Now     string    `json:"now,omitempty"` // digest
+	Problem string    `json:"problem,omitempty"`
 }
 
 // BackupStatus is how the backups of an environment's database stand.
@@ -122,7 +144,7 @@ const (
 type Instance struct {
 	ID       string    `json:"id"` // "3"
 	Release  string    `json:"release"`
-	Role     string    `json:"role"` // stable, canary, warm
+	Role     string    `json:"role"` // stable, baseline, canary, warm
 	PID      int       `json:"pid"`
 	Address  string    `json:"address"`
 	Health   Health    `json:"health"`
@@ -133,11 +155,33 @@ type Instance struct {
 	LastExit string    `json:"last_exit,omitempty"` // how it last ended unasked
 }
 
-// Arms are the two sides of a canary comparison.
+// Arms are the sides of a canary comparison. Baseline has no release where there
+// is none.
 type Arms struct {
-	Since  time.Time `json:"since"`
-	Stable Arm       `json:"stable"`
-	Canary Arm       `json:"canary"`
+	Since    time.Time `json:"since"`
+	Stable   Arm       `json:"stable"`
+	Baseline Arm       `json:"baseline,omitzero"`
+	Canary   Arm       `json:"canary"`
+}
+
+// Observer tells single requests, for judging in pairs. A target offers it or
+// not.
+type Observer interface {
+	// Observe returns the requests of baseline and canary that ended since the
+	// cursor (0: since StartCanary), in the order of their ends, and the next
+	// cursor. lost is how many between were not kept, at least: where that is not
+	// known, as after a restart or with a cursor of an earlier canary, it is 1. It
+	// makes the comparison unsound until StartCanary begins another one.
+	Observe(ctx context.Context, cursor int64) (seen []Observation, next, lost int64, err error)
+}
+
+// Observation is one request that has ended.
+type Observation struct {
+	Arm       string  `json:"arm"`   // baseline or canary
+	Class     string  `json:"class"` // method and first element of the path; of a bounded number, "other" for the rest
+	Error     bool    `json:"error"` // answered 5xx, or not answered
+	Seconds   float64 `json:"seconds"`
+	Synthetic bool    `json:"synthetic"` // gate itself sent it
 }
 
 // Arm are one side's figures, as the load balancer saw them. Times are seconds.

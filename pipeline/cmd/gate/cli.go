@@ -53,10 +53,13 @@ type CLI struct {
 	Audit    AuditCmd    `cmd:"" help:"Show everything behind 'it was ready', or bundle it to be verified without gate."`
 	Waive    WaiveCmd    `cmd:"" help:"Write a waiver of one criterion for 30 days at most, to be reviewed."`
 	Promote  PromoteCmd  `cmd:"" help:"Ask for a release in an environment, and follow what comes of it."`
+	Approve  ApproveCmd  `cmd:"" help:"Agree to a release in an environment, or afterwards to an override."`
 	Rollback RollbackCmd `cmd:"" help:"Go back to the release before, or to a named one."`
+	Resume   ResumeCmd   `cmd:"" help:"Finish or undo a promotion that was interrupted."`
 	Hold     HoldCmd     `cmd:"" help:"Stop promotions into an environment."`
 	Unhold   UnholdCmd   `cmd:"" help:"Lift a hold."`
 	Status   StatusCmd   `cmd:"" help:"Show what runs, and what is asked for."`
+	Drift    DriftCmd    `cmd:"" help:"Show where what runs is not what is desired."`
 	History  HistoryCmd  `cmd:"" help:"Show what was promoted into an environment, and what came of it."`
 	Logs     LogsCmd     `cmd:"" help:"Show the ends of an environment's logs: instances, daemon, requests."`
 	Report   ReportCmd   `cmd:"" help:"Judge the newest release by the evidence there is, and write the report."`

@@ -184,6 +184,8 @@ func TestUsage(t *testing.T) {
 		{"unknown environment of decide", []string{"decide", "moon"}, []string{`"moon"`, "staging production"}},
 		{"unknown environment of explain", []string{"explain", "moon"}, []string{`"moon"`, "staging production"}},
 		{"unknown environment of promote", []string{"promote", "0123456789ab", "--to", "moon"}, []string{`"moon"`, "staging production"}},
+		{"unknown environment of approve", []string{"approve", "0123456789ab", "--to", "moon"}, []string{`"moon"`, "staging production"}},
+		{"unknown environment of drift", []string{"drift", "moon"}, []string{`"moon"`, "staging production"}},
 		{"unknown environment of rollback", []string{"rollback", "moon"}, []string{`"moon"`, "staging production"}},
 		{"unknown environment of hold", []string{"hold", "moon", "--reason", "x"}, []string{`"moon"`, "staging production"}},
 		{"unknown environment of unhold", []string{"unhold", "moon"}, []string{`"moon"`, "staging production"}},
@@ -224,6 +226,8 @@ func TestNothingYet(t *testing.T) {
 		says []string
 	}{
 		{"promote an unknown release", []string{"promote", "0123456789ab", "--to", "production"}, []string{`no release "0123456789ab" is on record`, "gate build"}},
+		{"approve an unknown release", []string{"approve", "0123456789ab", "--to", "production"}, []string{`no release "0123456789ab" is on record`, "gate build"}},
+		{"figures of no days", []string{"history", "staging", "--days", "0"}, []string{"--days 0"}},
 		{"decide on nothing", []string{"decide", "staging"}, []string{"no release is on record", "gate build"}},
 		{"decide on an unknown release", []string{"decide", "staging", "--release", "0123456789ab"}, []string{`no release "0123456789ab" is on record`, "gate history staging"}},
 		{"explain nothing", []string{"explain", "production"}, []string{"no release is on record", "gate build"}},
@@ -236,6 +240,14 @@ func TestNothingYet(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) { w.refused(t, 2, tt.says, tt.args...) })
 	}
+	t.Run("drift of nothing", func(t *testing.T) {
+		if d := parsed[[]any](t, w.want(0, "drift", "-o", "json")); len(d) != 0 {
+			t.Errorf("%v", d)
+		}
+		if r := w.want(1, "drift", "staging"); !strings.Contains(r.err, "drift of staging is not known: no daemon answers") {
+			t.Errorf("%s", r)
+		}
+	})
 	t.Run("down twice", func(t *testing.T) {
 		for range 2 {
 			if r := w.want(0, "down", "staging"); r.out != "staging does not run\n" || r.err != "" {

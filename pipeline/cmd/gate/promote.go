@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,8 @@ type PromoteCmd struct {
 	Release string `arg:"" help:"Digest of the release or of its record, or its commit; eight characters are enough."`
 	To      string `required:"" placeholder:"ENV" help:"The environment that is to run it."`
 	Reason  string `help:"Why, for the history."`
+	// Override goes past what people have declared, never past a verdict or a hold.
+	Override bool `help:"Go past a freeze, a pause and missing approvals, once and within the hour: the owners are told, and somebody else must approve it before anything else is promoted."`
 	RemoteFlags
 }
 
@@ -39,17 +42,23 @@ func (c *PromoteCmd) Run(ctx context.Context, g *Globals) error {
 	if err != nil {
 		return err
 	}
-	found := v.Find(c.Release)
-	if len(found) == 0 {
-		return &Exit{promotion.CodeUsage, fmt.Errorf("no release %q is on record: gate build makes one, gate history %s shows some", c.Release, c.To)}
+	found, rec, err := one(v, c.Release, c.To)
+	if err != nil {
+		return err
 	}
-	for _, f := range found[1:] {
-		if v.Releases[f].Release != v.Releases[found[0]].Release {
-			return &Exit{promotion.CodeUsage, fmt.Errorf("%q means %d releases: give more of the digest", c.Release, len(found))}
+	r := promotion.Request{Environment: c.To, Release: rec.Release, Commit: rec.Commit, Record: found, By: s.by(), Reason: c.Reason}
+	if c.Override {
+		if err := s.override(ctx, v, r); err != nil {
+			return err
 		}
 	}
-	rec := v.Releases[found[0]]
-	return s.ask(ctx, promotion.Request{Environment: c.To, Release: rec.Release, Commit: rec.Commit, Record: found[0], By: s.by(), Reason: c.Reason}, c.RemoteFlags)
+	if why := v.NoWayTo(c.To, rec.Release); why != "" {
+		return &Exit{promotion.CodeUsage, errors.New(why)}
+	}
+	if why := v.NoReturn(c.To, rec); why != "" {
+		fmt.Fprintln(s.Err, "gate: note:", why)
+	}
+	return s.ask(ctx, r, c.RemoteFlags)
 }
 
 // RollbackCmd goes back.
@@ -90,6 +99,9 @@ func (c *RollbackCmd) Run(ctx context.Context, g *Globals) error {
 				break
 			}
 		}
+		if why := v.NoWayBackTo(c.Environment, target); target != "" && why != "" {
+			return &Exit{promotion.CodeUsage, errors.New(why)}
+		}
 		if target == "" {
 			return &Exit{promotion.CodeUsage, fmt.Errorf("release %q has never served in %s: gate history %s shows those that have", c.To, c.Environment, c.Environment)}
 		}
@@ -124,7 +136,7 @@ func (s *session) ask(ctx context.Context, r promotion.Request, f RemoteFlags) e
 	if err := x.Ensure(ctx, e); err != nil {
 		return err
 	}
-	err = s.follow(ctx, r, fmt.Sprintf("the request stands, and %s goes on with it: gate status %s", r.Environment, r.Environment), func(note func(string)) (promotion.Transition, error) {
+	err = s.follow(ctx, r, "", func(note func(string)) (promotion.Transition, error) {
 		return run.Ask(ctx, s.journal, x, r, note)
 	})
 	s.carried(ctx)
@@ -132,7 +144,8 @@ func (s *session) ask(ctx context.Context, r promotion.Request, f RemoteFlags) e
 }
 
 // follow shows what comes of a request, and ends with its code. stands says what
-// there is to say to somebody who does not wait for that.
+// there is to say to somebody who does not wait for that; empty: what the ledger
+// says.
 func (s *session) follow(ctx context.Context, r promotion.Request, stands string, wait func(note func(string)) (promotion.Transition, error)) error {
 	live := report.NewLive(s.Err, s.Output == "json")
 	name := "promote to " + r.Environment
@@ -143,7 +156,7 @@ func (s *session) follow(ctx context.Context, r promotion.Request, stands string
 	live.Close()
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
-			return &Exit{promotion.CodeInternal, fmt.Errorf("stopped following; %s", stands)}
+			return &Exit{promotion.CodeInternal, fmt.Errorf("stopped following; %s", cmp.Or(stands, s.standing(ctx, r)))}
 		}
 		return err
 	}

@@ -210,7 +210,7 @@ func (s *session) pipelined(ctx context.Context, o run.Options, out outputs) err
 		fmt.Fprintln(s.Err, "gate: tidying up:", perr)
 	}
 	if errors.Is(err, context.Canceled) {
-		return &Exit{promotion.CodeInternal, errors.New("stopped; what was asked of an environment goes on there: gate status")}
+		return &Exit{promotion.CodeInternal, errors.New("stopped; what was asked of an environment goes on there: gate status; what was interrupted there is finished or undone by gate resume ENV")}
 	}
 	if err != nil {
 		return err

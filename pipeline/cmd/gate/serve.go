@@ -59,10 +59,13 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) error {
 		AWS:    awssm.New,
 		Record: s.uptime(e), Operations: s.operations(c.Environment),
 	}
+	overseer := s.overseer(e)
+	opt.Notices = noticesOf(overseer)
 	d, err := c.openDaemon(ctx, opt)
 	if err != nil {
 		return err
 	}
+	overseer.Status = d.Status
 	wake := make(chan struct{}, 1)
 	poke := func() {
 		select {
@@ -76,6 +79,11 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) error {
 	engine := &promotion.Engine{
 		Environment: c.Environment, Journal: s.journal, Judge: s.judge, Target: d, Log: s.log,
 		Now: time.Now, Tick: 500 * time.Millisecond, Poke: wake, Provide: s.provide, Refresh: s.refresh, Current: s.current(c.Environment), Claim: c.Claim,
+		Degraded: overseer.Reasons,
+	}
+	overseer.Reconcile = func() {
+		engine.Reconcile()
+		poke()
 	}
 	s.log.Info("serving", "environment", c.Environment, "address", e.Listen, "version", v)
 	return d.Run(ctx,
@@ -87,6 +95,7 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) error {
 		},
 		sync.run,
 		engine.Run,
+		overseer.Run,
 		func(ctx context.Context) error {
 			hangup := make(chan os.Signal, 1)
 			signal.Notify(hangup, syscall.SIGHUP)
@@ -129,11 +138,11 @@ func (c *ServeCmd) openDaemon(ctx context.Context, opt local.Options) (*local.Da
 		return local.Open(ctx, opt)
 	}
 	var l net.Listener
-	l, err := local.TakeOver(ctx, opt.Paths)
+	l, key, err := local.TakeOver(ctx, opt.Paths)
 	if err != nil && !errors.Is(err, local.ErrNoDaemon) {
 		return nil, err
 	}
-	opt.Listener = l
+	opt.Listener, opt.Predecessor = l, key
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.Now().Add(20 * time.Second)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,8 @@ type StatusCmd struct {
 	Environment string        `arg:"" optional:"" help:"One environment alone."`
 	Watch       bool          `help:"Show it anew every second, until nothing moves any more."`
 	Timeout     time.Duration `default:"30m" help:"End watching after this time."`
-	Remote      bool          `help:"Show what the ledger's remote knows of environments on other machines."`
+	shown       string
+	Remote      bool `help:"Show what the ledger's remote knows of environments on other machines."`
 }
 
 // Run prints one state, or one a second.
@@ -69,6 +71,11 @@ func (c *StatusCmd) show(ctx context.Context, s *session) (moving bool, err erro
 	}
 	for i := range all {
 		all[i].Waivers = s.waivers(all[i].Name)
+		waits, err := s.people(ctx, &all[i])
+		if err != nil {
+			return false, err
+		}
+		moving = moving || waits
 	}
 	last, err := s.ledger.LastSync()
 	if err != nil {
@@ -81,7 +88,13 @@ func (c *StatusCmd) show(ctx context.Context, s *session) (moving bool, err erro
 		}
 		err = report.JSON(s.Out, out)
 	} else {
-		err = errors.Join(report.Status(s.Out, all), inStep(s.Out, last))
+		var text bytes.Buffer
+		err = errors.Join(report.Status(&text, all), inStep(&text, last))
+		if c.shown != text.String() {
+			c.shown = text.String() // once more is no news
+			_, werr := s.Out.Write(text.Bytes())
+			err = errors.Join(err, werr)
+		}
 	}
 	return moving, errors.Join(err, failed)
 }
@@ -213,6 +226,8 @@ type pastOperation struct {
 type HistoryCmd struct {
 	Environment string `arg:"" help:"The environment."`
 	Number      int    `short:"n" default:"20" help:"How many of each, the newest first."`
+	Days        int    `default:"90" help:"Of how many days the figures are."`
+	Figures     bool   `help:"Show the figures alone: lead time, frequency, failures, time to restore, and what each criterion has caught and cost."`
 	Remote      bool   `help:"Ask the ledger's remote first."`
 }
 
@@ -231,6 +246,19 @@ func (c *HistoryCmd) Run(ctx context.Context, g *Globals) error {
 	v, err := s.journal.View(ctx)
 	if err != nil {
 		return err
+	}
+	if c.Days < 1 {
+		return &Exit{promotion.CodeUsage, fmt.Errorf("--days %d is no time", c.Days)}
+	}
+	figures, err := s.journal.Figures(ctx, c.Environment, s.journal.Now().AddDate(0, 0, -c.Days), s.judge.Checks)
+	if err != nil {
+		return err
+	}
+	if c.Figures {
+		if s.Output == "json" {
+			return report.JSON(s.Out, figures)
+		}
+		return report.Figures(s.Out, figures)
 	}
 	var newest []promotion.Transition
 	all := []any{}
@@ -254,5 +282,9 @@ func (c *HistoryCmd) Run(ctx context.Context, g *Globals) error {
 	if s.Output == "json" {
 		return report.JSON(s.Out, all)
 	}
-	return errors.Join(report.History(s.Out, newest), report.Operations(s.Out, own))
+	err = errors.Join(report.History(s.Out, newest), report.Operations(s.Out, own))
+	if err == nil && figures.Changes > 0 {
+		err = report.Figures(s.Out, figures)
+	}
+	return err
 }

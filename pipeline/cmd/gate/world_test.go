@@ -66,7 +66,8 @@ const fast = `thresholds:
 // quickScaling has instances come and go as fast.
 const (
 	shortDrills = "  rollback: {min_requests: 50, max_seconds: 120, slack_seconds: 0.5}\n  restart: {min_requests: 20, min_writes: 5}\n  scaling: {min_requests: 50}\n  backup: {slack_seconds: 0.5}\n" +
-		"  migration: {min_acknowledged: 20, min_app_acknowledged: 5, max_interval_seconds: 5, max_lock_seconds: 10, max_wait_seconds: 10}\n"
+		"  migration: {min_acknowledged: 20, min_app_acknowledged: 5, max_interval_seconds: 5, max_lock_seconds: 10, max_wait_seconds: 10}\n" +
+		"  canary: {block_pairs: 20, block_seconds: 0, error_margin: 0.05, latency_margin: 0.5, latency_slack_seconds: 0.02}\n"
 	quickScaling = "scaling: {metric: concurrency, target: 4, up_after: 500ms, down_after: 1s}\n"
 )
 

@@ -83,6 +83,7 @@ func routes() []route {
 		{"GET", repo + "/collaborators/{username}/permission", "metadata", "read", false, (*Server).getPermission},
 
 		{"GET", repo + "/actions/runs/{run_id}", "actions", "read", true, (*Server).getRun},
+		{"GET", repo + "/actions/runs/{run_id}/approvals", "actions", "read", true, (*Server).listRunApprovals},
 		{"GET", repo + "/actions/runs/{run_id}/artifacts", "actions", "read", true, (*Server).listArtifacts},
 		{"GET", repo + "/actions/artifacts/{artifact_id}/{archive_format}", "actions", "read", false, (*Server).getArchive},
 		{"GET", repo + "/actions/workflows/{workflow_id}/runs", "actions", "read", true, (*Server).listRuns},

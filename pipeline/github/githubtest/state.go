@@ -22,6 +22,7 @@ type state struct {
 	actions     map[string]any
 	workflows   map[string]any
 	dispatches  []Dispatched
+	approvals   map[int64][]any // of runs
 	uploads     []Upload
 	codeErrors  []any
 	codeOwners  bool

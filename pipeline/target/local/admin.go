@@ -145,6 +145,7 @@ func (d *Daemon) ServeAdmin(ctx context.Context, poke func()) error {
 	mux.HandleFunc("DELETE "+pathDrill, func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, d.Relieve(r.Context()))
 	})
+	d.armsRoute(mux)
 	mux.Handle("GET "+pathMetrics, d.watching.watcher.Metrics())
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
 	answered := make(chan struct{})
@@ -327,7 +328,7 @@ func (c *Client) Down(ctx context.Context) error {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 100)
 		switch {
 		case n > 0:
-			return nil
+			return awaitLingering(ctx, c.paths)
 		case err != nil && !errors.Is(err, unix.EINTR):
 			return fmt.Errorf("wait for the daemon of %s, process %d: %w", c.paths.Environment, pid, err)
 		case ctx.Err() != nil:

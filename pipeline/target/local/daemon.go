@@ -28,6 +28,7 @@ import (
 	"github.com/smartcloudops/gate/pipeline/target/local/cluster"
 	"github.com/smartcloudops/gate/pipeline/target/local/secrets"
 	"github.com/smartcloudops/gate/pipeline/target/local/supervisor"
+	"github.com/smartcloudops/gate/pipeline/target/local/watch"
 )
 
 // Errors that callers tell apart.
@@ -50,6 +51,8 @@ type Options struct {
 	Cache    string // for a downloaded PostgreSQL
 	Getenv   func(string) string
 	Listener net.Listener // handed over by the daemon before; nil: listen
+	// Predecessor is the key of that daemon, which TakeOver has returned, too.
+	Predecessor string
 	// Hold has a holder keep the listening socket while no daemon is there. The
 	// program must call Hold when its first argument is HoldVerb.
 	Hold    bool
@@ -63,6 +66,9 @@ type Options struct {
 	// Operations makes what the daemon did by itself part of the record, with the
 	// number of those that are left out; nil: nobody wants to know.
 	Operations func(ctx context.Context, all []target.Operation, left int) error
+	// Notices are alerts that hold by what is known outside of the daemon, and
+	// whether that is known now; nil: there are none.
+	Notices func() ([]watch.Notice, bool)
 }
 
 // Daemon runs one environment. It is a target.Target.
@@ -75,6 +81,7 @@ type Daemon struct {
 	lock       *os.File
 	backups    backups
 	size       databaseSize
+	schema     schemaSeen
 	vault      *secrets.Vault
 	secretKey  []byte        // of fingerprints
 	reread     chan struct{} // the secrets are to be read at once
@@ -92,6 +99,9 @@ type Daemon struct {
 	problem string
 	// troubles are what goes wrong beside, by what it is about; empty: nothing.
 	troubles map[string]string
+	unsaved  bool              // the file does not say what the state is
+	health   map[string]string // revision → path of its readiness
+	began    *comparison       // nil: no canary was begun by this process
 	renew    func(now time.Time) (bool, error)
 	orders   *certs.Ordered // nil: the certificate in force is not ordered
 
@@ -106,13 +116,15 @@ type Daemon struct {
 	scaler    *autoscaler
 	watching  *watching
 	did       *operations
-	handed    bool          // the listener was given to a successor
-	told      chan struct{} // closed once it is known which instances are ready
-	toldOnce  sync.Once
-	failed    chan error // what Run must not survive
-	wg        sync.WaitGroup
-	downOnce  sync.Once
-	downAsked chan struct{}
+	handed    bool // the listener was given to a successor
+	// successorKey is what the successor knows this one by.
+	successorKey string
+	told         chan struct{} // closed once it is known which instances are ready
+	toldOnce     sync.Once
+	failed       chan error // what Run must not survive
+	wg           sync.WaitGroup
+	downOnce     sync.Once
+	downAsked    chan struct{}
 }
 
 // Open starts what the environment needs, and takes over what still runs.
@@ -120,7 +132,7 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	d := &Daemon{
 		opt: o, paths: o.Paths, synthetic: rand.Text() + rand.Text(), started: o.Now().UTC(),
 		ready: map[string]supervisor.Instance{}, leaving: map[string]bool{}, downAsked: make(chan struct{}),
-		told: make(chan struct{}), failed: make(chan error, 16), reread: make(chan struct{}, 1), troubles: map[string]string{},
+		told: make(chan struct{}), failed: make(chan error, 16), reread: make(chan struct{}, 1), troubles: map[string]string{}, health: map[string]string{},
 		vault: secrets.NewVault(secrets.Makers{Getenv: o.Getenv, AWS: o.AWS}, o.Now),
 	}
 	if d.credential, err = unprivileged(); err != nil {
@@ -139,6 +151,9 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	defer func() {
 		if err != nil {
 			d.close()
+			if d.access != nil {
+				d.access.Close()
+			}
 		}
 	}()
 	if d.st, err = readState(o.Paths.stateFile()); err != nil {
@@ -191,7 +206,7 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	d.scaler, d.did = newAutoscaler(d), newOperations(d)
 	d.sup, err = supervisor.New(supervisor.Options{
 		StateFile: o.Paths.instances(), LogDir: o.Paths.Logs(), SpecFor: d.specFor, Log: o.Log, Now: o.Now,
-		OnChange: d.follow,
+		OnChange: d.follow, StandsIn: d.standsIn,
 		OnExit: func(in supervisor.Instance) {
 			o.Log.Warn("instance ended unasked", "instance", in.ID, "exit", in.LastExit, "restarts", in.Restarts)
 		},
@@ -308,7 +323,7 @@ func (d *Daemon) newFront(l net.Listener) (*balancer.Balancer, error) {
 		GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return (*d.pairs.Load())(h)
 		},
-		Protocols: []string{certs.ALPN}, SyntheticKey: d.synthetic, Log: d.opt.Log, Now: d.opt.Now, Access: d.access.write,
+		Protocols: []string{certs.ALPN}, SyntheticKey: d.synthetic, Predecessor: d.opt.Predecessor, Log: d.opt.Log, Now: d.opt.Now, Access: d.access.write,
 	})
 }
 
@@ -316,6 +331,7 @@ func (d *Daemon) newFront(l net.Listener) (*balancer.Balancer, error) {
 // run beside, which end first. Instances and PostgreSQL live on, unless Down has
 // stopped them.
 func (d *Daemon) Run(ctx context.Context, beside ...func(context.Context) error) error {
+	asked := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	own := func(wg *sync.WaitGroup, ctx context.Context, f func(context.Context) error) {
@@ -358,7 +374,16 @@ func (d *Daemon) Run(ctx context.Context, beside ...func(context.Context) error)
 	stop()
 	guests.Wait()
 	cancel()
+	if d.handed {
+		lock := d.lingerLock()
+		defer lock.Close()
+	}
 	d.close()
+	if d.handed {
+		// The successor has all it needs.
+		d.lingers(asked)
+	}
+	d.access.Close()
 	d.wg.Wait()
 	return err
 }
@@ -399,6 +424,7 @@ func (d *Daemon) upkeep(ctx context.Context) error {
 		if n%3 == 0 {
 			d.fill(ctx)
 		}
+		d.resave()
 		if n%3600 == 0 {
 			d.mu.Lock()
 			renew := d.renew
@@ -447,22 +473,10 @@ func (d *Daemon) close() {
 	if d.lock != nil {
 		d.lock.Close()
 	}
-	if d.handed {
-		// The successor has all it needs; what clients still have open here is
-		// ended in peace.
-		d.closeFront(ctx)
-	}
-	if d.access != nil {
-		d.access.Close()
-	}
 }
 
 func (d *Daemon) closeFront(ctx context.Context) {
 	switch {
-	case d.front != nil && d.handed:
-		if err := d.front.Handover(ctx, 5*time.Second); err != nil {
-			d.opt.Log.Warn("load balancer", "error", err)
-		}
 	case d.front != nil:
 		if err := d.front.Shutdown(ctx); err != nil {
 			d.opt.Log.Warn("load balancer", "error", err)
@@ -479,7 +493,7 @@ func (d *Daemon) Down(ctx context.Context) error {
 	d.op.Lock()
 	defer d.op.Unlock()
 	d.mu.Lock()
-	d.st.Stable.Instances, d.st.Canary, d.st.Warm = nil, arm{}, arm{}
+	d.st.Stable.Instances, d.st.Canary, d.st.Baseline, d.st.Warm, d.st.Weight = nil, arm{}, arm{}, arm{}, 0
 	d.st.Stable.Revision, d.st.Replacing = nil, false
 	err := d.save()
 	d.mu.Unlock()
@@ -492,12 +506,25 @@ func (d *Daemon) Down(ctx context.Context) error {
 }
 
 // save writes the state. The caller holds d.mu.
-func (d *Daemon) save() error { return d.st.write(d.paths.stateFile()) }
+func (d *Daemon) save() error {
+	err := d.st.write(d.paths.stateFile())
+	d.unsaved = err != nil
+	return err
+}
+
+// resave writes what could not be written before, as on a disk that was full.
+func (d *Daemon) resave() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.unsaved && d.save() == nil {
+		d.opt.Log.Info("the state could be written again")
+	}
+}
 
 func (d *Daemon) revision(id string) *target.Revision {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, a := range []arm{d.st.Stable, d.st.Canary, d.st.Warm} {
+	for _, a := range d.st.arms() {
 		if a.id() == id {
 			return a.Revision
 		}

@@ -28,8 +28,8 @@ import (
 
 // program is an app that says its name. The one called never is never ready,
 // the one called slow sleeps before it answers, the one called broken answers
-// every request of a client with an error, and the one called loops ends after
-// some of them.
+// every request of a client with an error, the one called loops ends after some of
+// them, and the one called spent starts only until a file is there.
 const program = `package main
 
 import (
@@ -45,6 +45,9 @@ const name = %q
 var requests atomic.Int64
 
 func main() {
+	if _, err := os.Stat(os.Getenv("SPENT")); name == "spent" && err == nil {
+		os.Exit(1)
+	}
 	http.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if name == "never" {
 			http.Error(w, "not yet", http.StatusServiceUnavailable)
@@ -80,7 +83,8 @@ type place struct {
 	patience time.Duration // of a drill, until a change of scale is there
 	away     time.Duration // how long the daemon is away in a drill, and longer
 	*Daemon
-	leave func() // ends Run, and waits
+	leave func()       // ends Run, and waits
+	ended <-chan error // what Run has returned
 }
 
 func newPlace(t *testing.T, names ...string) *place {
@@ -153,8 +157,14 @@ func buildApp(t *testing.T, store *release.Store, dir, name, text string, serve 
 			t.Fatal(err)
 		}
 	}
+	return makeRelease(t, store, dir, &environments.App{Name: "hello", Serve: serve})
+}
+
+// makeRelease makes a release of what is in the folder src.
+func makeRelease(t *testing.T, store *release.Store, dir string, app *environments.App) string {
+	t.Helper()
 	env := append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_NAME=t", "GIT_AUTHOR_EMAIL=t@example.org", "GIT_COMMITTER_NAME=t", "GIT_COMMITTER_EMAIL=t@example.org")
-	for _, args := range [][]string{{"init", "-q"}, {"add", "-A"}, {"commit", "-q", "-m", name}} {
+	for _, args := range [][]string{{"init", "-q"}, {"add", "-A"}, {"commit", "-q", "-m", "all"}} {
 		git := exec.Command("git", args...)
 		git.Dir, git.Env = filepath.Join(dir, "src"), env
 		if out, err := git.CombinedOutput(); err != nil {
@@ -169,10 +179,7 @@ func buildApp(t *testing.T, store *release.Store, dir, name, text string, serve 
 	if err != nil {
 		t.Fatal(err)
 	}
-	app := &environments.App{
-		Name: "hello", Build: environments.Build{Package: ".", Toolchain: runtime.Version()},
-		Serve: serve,
-	}
+	app.Build = environments.Build{Package: ".", Toolchain: runtime.Version()}
 	r, err := release.Make(t.Context(), exported, app, store, release.Options{Environ: env})
 	if err != nil {
 		t.Fatal(err)
@@ -187,10 +194,37 @@ func (p *place) open() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	p.run(d)
+}
+
+// takeOver has the next daemon take over from the one that runs, and returns
+// what that one's Run will return.
+func (p *place) takeOver() <-chan error {
+	p.t.Helper()
+	l, key, err := TakeOver(p.t.Context(), p.opt.Paths)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	opt, before := p.opt, p.ended
+	opt.Listener, opt.Predecessor = l, key
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		d, err := Open(p.t.Context(), opt)
+		if err == nil {
+			p.run(d)
+			return before
+		}
+		if !errors.Is(err, ErrRunning) || time.Now().After(deadline) {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+func (p *place) run(d *Daemon) {
+	p.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx, func(ctx context.Context) error { return d.ServeAdmin(ctx, func() {}) }) }()
-	p.Daemon = d
+	p.Daemon, p.ended = d, ended
 	p.leave = func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -346,7 +380,7 @@ func TestTarget(t *testing.T) {
 			t.Errorf("half of the traffic each: %v", got)
 		}
 		arms, err := p.Arms(ctx)
-		if err != nil || arms.Canary.Release != p.releases["two"] || arms.Canary.Requests == 0 || arms.Stable.Requests == 0 {
+		if err != nil || arms.Canary.Release != p.releases["two"] || arms.Canary.Requests == 0 || arms.Baseline.Requests == 0 {
 			t.Errorf("figures: %+v, %v", arms, err)
 		}
 		for what, err := range map[string]error{
@@ -360,7 +394,7 @@ func TestTarget(t *testing.T) {
 		if _, err := p.Replace(ctx, p.releases["one"]); err == nil {
 			t.Error("replaced in the middle of a promotion")
 		}
-		if l, err := TakeOver(ctx, p.opt.Paths); err == nil {
+		if l, _, err := TakeOver(ctx, p.opt.Paths); err == nil {
 			l.Close()
 			t.Error("handed over in the middle of a promotion")
 		}

@@ -24,7 +24,10 @@ func (d *Daemon) Migrate(ctx context.Context, token int64, rev target.Revision) 
 	if err := d.departs(rev.Release); err != nil {
 		return err
 	}
-	_, err := d.migrate(ctx, rev)
+	did, err := d.migrate(ctx, rev)
+	if err == nil && did {
+		d.settled(ctx, rev.Release)
+	}
 	return err
 }
 
@@ -71,8 +74,16 @@ func (d *Daemon) migrate(ctx context.Context, rev target.Revision) (bool, error)
 
 // migrateOn runs the release's migrate command on a database.
 func (d *Daemon) migrateOn(ctx context.Context, rev target.Revision, url, instance string) (bool, error) {
-	rt, path, err := d.runtime(rev)
+	rt, _, err := d.runtime(rev)
 	if err != nil || rt.Migrate == nil {
+		return false, err
+	}
+	return d.runMigration(ctx, rev, rt.Migrate.Args, url, instance)
+}
+
+func (d *Daemon) runMigration(ctx context.Context, rev target.Revision, args []string, url, instance string) (bool, error) {
+	rt, path, err := d.runtime(rev)
+	if err != nil {
 		return false, err
 	}
 	values := map[string]string{
@@ -85,7 +96,7 @@ func (d *Daemon) migrateOn(ctx context.Context, rev target.Revision, url, instan
 	}
 	ctx, cancel := context.WithTimeout(ctx, rt.Migrate.Timeout.D())
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, expandAll(rt.Migrate.Args, values)...)
+	cmd := exec.CommandContext(ctx, path, expandAll(args, values)...)
 	cmd.Env, cmd.Dir = env, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: d.credential, Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -157,7 +157,7 @@ func (d *Daemon) delivered(id, fingerprint string) {
 
 // livingLocked are the instances that the state knows. The caller holds d.mu.
 func (d *Daemon) livingLocked() []string {
-	return slices.Concat(d.st.Stable.Instances, d.st.Canary.Instances, d.st.Warm.Instances, slices.Collect(maps.Keys(d.ready)), slices.Collect(maps.Keys(d.leaving)))
+	return slices.Concat(d.st.instances(), slices.Collect(maps.Keys(d.ready)), slices.Collect(maps.Keys(d.leaving)))
 }
 
 // stale are the stable instances that have other values than the present ones.

@@ -41,6 +41,9 @@ func (d *Daemon) specFor(revision, id string, port int) (supervisor.Spec, error)
 		return supervisor.Spec{}, err
 	}
 	d.delivered(id, had)
+	d.mu.Lock()
+	d.health[revision] = rt.Serve.Ready
+	d.mu.Unlock()
 	return supervisor.Spec{
 		Path: path, Args: expandAll(rt.Serve.Args, values), Env: env, Dir: "/", Ready: rt.Serve.Ready,
 		StartTimeout: rt.Serve.StartTimeout.D(), StopTimeout: rt.Serve.StopTimeout.D(),

@@ -20,7 +20,9 @@ type state struct {
 	Weight int   `json:"weight"`
 	Stable arm   `json:"stable"`
 	Canary arm   `json:"canary"`
-	Warm   arm   `json:"warm"`
+	// Baseline is as fresh and as large as the canary, and of the stable revision.
+	Baseline arm `json:"baseline,omitzero"`
+	Warm     arm `json:"warm"`
 	// Replacing: the canary is no canary, but what Replace has done until now.
 	Replacing bool `json:"replacing,omitempty"`
 	// Rehearsing: what is warm is what serves but for a rehearsed rollback.
@@ -51,6 +53,17 @@ func (a arm) release() string {
 		return ""
 	}
 	return a.Revision.Release
+}
+
+// arms are all that may have instances.
+func (s *state) arms() []arm { return []arm{s.Stable, s.Baseline, s.Canary, s.Warm} }
+
+// instances are those of all arms.
+func (s *state) instances() (ids []string) {
+	for _, a := range s.arms() {
+		ids = append(ids, a.Instances...)
+	}
+	return ids
 }
 
 func (a arm) clone() arm {
@@ -92,6 +105,6 @@ func (s *state) undo() bool {
 	if s.Rehearsing && s.Warm.Revision != nil {
 		s.Stable, s.Warm = s.Warm, arm{}
 	}
-	s.Canary, s.Weight, s.Replacing, s.Rehearsing = arm{}, 0, false, false
+	s.Canary, s.Baseline, s.Weight, s.Replacing, s.Rehearsing = arm{}, arm{}, 0, false, false
 	return true
 }

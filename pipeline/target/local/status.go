@@ -25,7 +25,7 @@ func (d *Daemon) Status(ctx context.Context) (target.Status, error) {
 		out.Commit = s.Stable.Revision.Commit
 	}
 	roles := map[string]string{}
-	for role, a := range map[string]arm{"stable": s.Stable, "canary": s.Canary, "warm": s.Warm} {
+	for role, a := range map[string]arm{"stable": s.Stable, "baseline": s.Baseline, "canary": s.Canary, "warm": s.Warm} {
 		for _, id := range a.Instances {
 			roles[id] = role
 		}
@@ -49,6 +49,7 @@ func (d *Daemon) Status(ctx context.Context) (target.Status, error) {
 	out.Database = db.Describe()
 	out.Backup = d.backupStatus()
 	out.DatabaseBytes = d.databaseBytes(ctx)
+	out.Schema = d.schemaStatus(ctx)
 	d.mu.Lock()
 	out.Problem = d.problem
 	for _, about := range slices.Sorted(maps.Keys(d.troubles)) {
@@ -79,7 +80,7 @@ func (d *Daemon) fill(ctx context.Context) {
 	}
 	defer d.op.Unlock()
 	s := d.snapshot()
-	known := append(append(slices.Clone(s.Stable.Instances), s.Canary.Instances...), s.Warm.Instances...)
+	known := s.instances()
 	live := map[string]bool{}
 	var stray []string
 	d.mu.Lock()

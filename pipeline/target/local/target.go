@@ -46,13 +46,28 @@ func (d *Daemon) follow(ready []supervisor.Instance) {
 
 // swap puts the state into effect at the load balancer. The caller holds d.mu.
 func (d *Daemon) swap() {
-	set := balancer.Set{Stable: d.backends(d.st.Stable), Canary: d.backends(d.st.Canary), Weight: d.st.Weight}
-	if len(set.Canary) == 0 {
-		set.Weight = 0
-	}
-	if err := d.front.Swap(set); err != nil {
+	if err := d.front.Swap(d.set()); err != nil {
 		d.opt.Log.Error("load balancer", "error", err)
 	}
+}
+
+// set is what the state says that the load balancer should do. The caller holds
+// d.mu.
+func (d *Daemon) set() balancer.Set {
+	set := balancer.Set{
+		Stable: d.backends(d.st.Stable), Canary: d.backends(d.st.Canary), Baseline: d.backends(d.st.Baseline), Weight: d.st.Weight,
+		Health: d.healthPaths(),
+	}
+	if len(set.Canary)+len(set.Baseline) == 0 {
+		set.Weight = 0
+	}
+	if rev := d.st.Canary.Revision; rev != nil && !d.st.Replacing && !d.st.Rehearsing {
+		set.Observe = true
+		if steps := rev.Environment.Promotion.Comparisons(); len(steps) > 0 {
+			set.Sticky = steps[0].Sticky // each step names the same
+		}
+	}
+	return set
 }
 
 func (d *Daemon) backends(a arm) []balancer.Backend {
@@ -67,7 +82,10 @@ func (d *Daemon) backends(a arm) []balancer.Backend {
 
 // enter writes a new state and puts it into effect, in this order: whatever
 // gets traffic is known to a daemon that starts after a crash.
-func (d *Daemon) enter(change func(*state)) error {
+func (d *Daemon) enter(change func(*state)) error { return d.enterWith(change, d.swap) }
+
+// enterWith is enter with another way to put it into effect.
+func (d *Daemon) enterWith(change func(*state), effect func()) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	before := d.st
@@ -76,7 +94,7 @@ func (d *Daemon) enter(change func(*state)) error {
 		d.st = before
 		return err
 	}
-	d.swap()
+	effect()
 	return nil
 }
 
@@ -94,7 +112,7 @@ func (d *Daemon) snapshot() state {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.st
-	s.Stable, s.Canary, s.Warm = s.Stable.clone(), s.Canary.clone(), s.Warm.clone()
+	s.Stable, s.Canary, s.Baseline, s.Warm = s.Stable.clone(), s.Canary.clone(), s.Baseline.clone(), s.Warm.clone()
 	return s
 }
 
@@ -195,45 +213,8 @@ func (d *Daemon) stop(ctx context.Context, ids []string) error {
 	return err
 }
 
-// StartCanary implements target.Target.
-func (d *Daemon) StartCanary(ctx context.Context, token int64, rev target.Revision, weight int) error {
-	d.op.Lock()
-	defer d.op.Unlock()
-	if err := d.fence(token); err != nil {
-		return err
-	}
-	if s := d.snapshot(); s.Canary.id() == rev.ID() && len(s.Canary.Instances) > 0 {
-		return nil
-	}
-	err := d.enter(func(s *state) { s.Canary = arm{Revision: &rev} })
-	if err != nil {
-		return err
-	}
-	ids, err := d.start(ctx, rev, 1)
-	if err != nil {
-		return err
-	}
-	d.front.Reset()
-	return d.enter(func(s *state) { s.Canary.Instances, s.Weight = ids, weight })
-}
-
-// Arms implements target.Target.
-func (d *Daemon) Arms(context.Context) (target.Arms, error) {
-	arms := d.entrance().Arms()
-	s := d.snapshot()
-	for _, in := range d.sup.Instances() {
-		if slices.Contains(s.Stable.Instances, in.ID) {
-			arms.Stable.Restarts += in.Restarts
-		}
-		if slices.Contains(s.Canary.Instances, in.ID) {
-			arms.Canary.Restarts += in.Restarts
-		}
-	}
-	return arms, nil
-}
-
 // Complete implements target.Target. The canary, if it is of this revision, is
-// one of the new instances.
+// among the new instances.
 func (d *Daemon) Complete(ctx context.Context, token int64, rev target.Revision) error {
 	d.op.Lock()
 	defer d.op.Unlock()
@@ -251,9 +232,7 @@ func (d *Daemon) Complete(ctx context.Context, token int64, rev target.Revision)
 		// Its specification must be known before instances can be started.
 		return err
 	}
-	// As many as serve now: the load that has called for them is still there.
-	bounds := rev.Environment.Instances
-	if n := max(bounds.Min, min(bounds.Max, len(before.Stable.Instances))) - len(ids); n > 0 {
+	if n := asMany(rev, len(before.Stable.Instances)) - len(ids); n > 0 {
 		more, err := d.start(ctx, rev, n)
 		if err != nil {
 			return err
@@ -264,45 +243,63 @@ func (d *Daemon) Complete(ctx context.Context, token int64, rev target.Revision)
 		return errors.Join(err, d.stop(context.WithoutCancel(ctx), without(ids, before.Canary.Instances)))
 	}
 	err := d.enter(func(s *state) {
-		s.Warm, s.Stable, s.Canary, s.Weight = s.Stable, arm{&rev, ids}, arm{}, 0
+		s.Warm, s.Stable, s.Canary, s.Baseline, s.Weight = s.Stable, arm{&rev, ids}, arm{}, arm{}, 0
 		s.Environment = rev.Environment
 	})
+	if err != nil {
+		return err
+	}
 	d.front.Reset()
-	return err
+	d.stopBeside(ctx, before.Baseline.Instances)
+	return nil
 }
 
 // Withdraw implements target.Target.
 func (d *Daemon) Withdraw(ctx context.Context, token int64) error {
 	d.op.Lock()
 	defer d.op.Unlock()
-	if err := d.fence(token); err != nil {
+	if err := d.fence(token); errors.Is(err, target.ErrFenced) {
 		return err
+	} else if err != nil {
+		// Traffic first: that the disk does not know the token is for later.
+		d.opt.Log.Error("state", "error", err)
 	}
 	s := d.snapshot()
 	var gone []string
 	err := d.give(func(st *state) {
 		switch {
 		case s.Warm.Revision != nil:
-			gone = append(s.Stable.Instances, s.Canary.Instances...)
+			gone = slices.Concat(s.Stable.Instances, s.Canary.Instances, s.Baseline.Instances)
 			st.Stable, st.Warm = s.Warm, arm{}
 			st.Environment = s.Warm.Revision.Environment
 		default:
-			gone = s.Canary.Instances
+			gone = slices.Concat(s.Canary.Instances, s.Baseline.Instances)
 		}
-		st.Canary, st.Weight = arm{}, 0
+		st.Canary, st.Baseline, st.Weight = arm{}, arm{}, 0
 	})
 	if err != nil {
 		// The traffic is back; that the disk does not know it is for later.
 		d.opt.Log.Error("state", "error", err)
 	}
-	// Nobody waits for instances that have lost their traffic.
+	d.stopBeside(ctx, gone)
+	return nil
+}
+
+// stopBeside stops instances that have lost their traffic: nobody waits for them.
+func (d *Daemon) stopBeside(ctx context.Context, gone []string) {
+	if len(gone) == 0 {
+		return
+	}
+	d.mu.Lock()
+	for _, id := range gone {
+		d.leaving[id] = true
+	}
+	d.mu.Unlock()
 	d.wg.Go(func() {
-		ctx := context.WithoutCancel(ctx)
-		if err := d.stop(ctx, gone); err != nil {
-			d.opt.Log.Warn("stop withdrawn instances", "error", err)
+		if err := d.stop(context.WithoutCancel(ctx), gone); err != nil && !errors.Is(err, supervisor.ErrDetached) {
+			d.opt.Log.Warn("stop instances that have left the traffic", "error", err)
 		}
 	})
-	return nil
 }
 
 // Retire implements target.Target.
@@ -313,6 +310,12 @@ func (d *Daemon) Retire(ctx context.Context, token int64) error {
 		return err
 	}
 	s := d.snapshot()
+	if s.Baseline.Revision != nil {
+		if err := d.enter(func(s *state) { s.Baseline = arm{} }); err != nil {
+			return err
+		}
+		d.stopBeside(ctx, s.Baseline.Instances)
+	}
 	if s.Warm.Revision == nil {
 		return nil
 	}

@@ -162,7 +162,7 @@ func (w *watching) facts(context.Context) watch.Facts {
 	d.mu.Lock()
 	f.Database = d.problem
 	// While instances are replaced, both sides serve.
-	f.Ready = len(d.backends(s.Stable)) + len(d.backends(s.Canary))
+	f.Ready = len(d.backends(s.Stable)) + len(d.backends(s.Canary)) + len(d.backends(s.Baseline))
 	d.mu.Unlock()
 	folder, base := "docs/runbooks", ""
 	if r := s.Stable.Revision; r != nil {
@@ -182,6 +182,9 @@ func (w *watching) facts(context.Context) watch.Facts {
 	}
 	if b := d.backupFacts(); b.Kept {
 		f.Backup = &watch.Backup{Newest: b.BaseTime, MaxAge: 2 * s.Environment.Backup.Interval(), Problem: b.Problem}
+	}
+	if d.opt.Notices != nil {
+		f.Notices, f.Noticed = d.opt.Notices()
 	}
 	f.Exercise, f.Disks = w.exercising(f.Disks)
 	return f

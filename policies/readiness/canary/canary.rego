@@ -8,7 +8,7 @@ package gate.readiness.canary
 import data.gate.lib
 
 # METADATA
-# title: No worse than the stable release
+# title: No worse than the release before it
 # description: "deployments with rollback: the new release beside the old one, on real traffic"
 # custom:
 #   remediation: "all traffic goes back to the stable release; gate logs shows what the canary said"
@@ -17,10 +17,10 @@ criterion := lib.conclude({
 	"meta": rego.metadata.rule(),
 	"weighed": [evidence],
 	"judged": [judge(r.payload) | some r in evidence.admitted],
-	"want": sprintf("errors ≤ stable + %s, p95 ≤ stable × %v or + %v s, ≥ %d requests an arm", [
-		lib.percentage(limits.max_error_increase),
-		limits.max_p95_ratio,
-		limits.slack_seconds,
+	"want": sprintf("errors below baseline + %s and latency below baseline × %v, each proved at α = %v in all, ≥ %d pairs of requests", [
+		lib.percentage(limits.error_margin),
+		1 + limits.latency_margin,
+		limits.alpha,
 		limits.min_samples,
 	]),
 	"next": {"inconclusive": waiting, "error": "gate status shows both arms; gate rollback returns to the stable release"},
@@ -38,50 +38,197 @@ evidence := lib.weighed("canary", "canary")
 
 # METADATA
 # title: Shape of the payload
-# description: target.Arms
+# description: the target's arms
 shape := {
+	"whole": "flag",
 	"stable.release": "digest",
 	"stable.requests": "count",
-	"stable.synthetic": "count",
 	"stable.errors": "count",
 	"stable.p95": "number",
 	"canary.release": "digest",
 	"canary.requests": "count",
-	"canary.synthetic": "count",
 	"canary.errors": "count",
 	"canary.restarts": "count",
 	"canary.p95": "number",
 }
 
 # METADATA
+# title: Shape of the figures
+# description: of a comparison in pairs
+figures_shape := {
+	"sound": "flag",
+	"faults": "texts",
+	"lost": "count",
+	"alpha": "share",
+	"block_pairs": "positive",
+	"block_seconds": "number",
+	"pairs": "count",
+	"needed": "count",
+	"foreseen": "flag",
+	"baseline.requests": "count",
+	"baseline.synthetic": "count",
+	"baseline.errors": "count",
+	"canary.requests": "count",
+	"canary.synthetic": "count",
+	"canary.errors": "count",
+	"errors.margin": "share",
+	"errors.worse.e": "number",
+	"errors.within.e": "number",
+	"errors.estimate": "signed",
+	"errors.low": "signed",
+	"errors.high": "signed",
+	"latency.margin": "number",
+	"latency.slack": "number",
+	"latency.worse.e": "number",
+	"latency.within.e": "number",
+	"latency.estimate": "number",
+	"latency.low": "number",
+	"latency.high": "number",
+}
+
+# METADATA
+# title: Figures of a payload
+# description: null where no single requests were told
+figures(p) := object.get(p, "figures", null)
+
+# METADATA
+# title: Faults of a payload
+# description: of the arms, and of the figures where there are any
+faults(p) := lib.faults(p, shape, "payload") | figures_faults(p)
+
+# METADATA
+# title: Faults of the figures
+# description: none where there are no figures, which never pass
+figures_faults(p) := set() if {
+	is_null(figures(p))
+} else := lib.faults(figures(p), figures_shape, "payload.figures")
+
+# METADATA
 # title: Result for one payload
 # description: faults of its shape come first
-judge(p) := lib.mistyped(lib.faults(p, shape, "payload")) if {
-	count(lib.faults(p, shape, "payload")) > 0
-} else := lib.ruled(rows(p), got(p), synthetic(p))
+judge(p) := lib.mistyped(faults(p)) if {
+	count(faults(p)) > 0
+} else := lib.ruled(array.concat(always(p), array.concat(by_arms(p), ending(p))), got_of_arms(p), "") if {
+	is_null(figures(p))
+} else := lib.ruled(array.concat(always(p), made_for(p.figures)), got(p.figures), "") if {
+	not is_sound(p.figures)
+} else := lib.ruled(array.concat(always(p), array.concat(made_for(p.figures), compared(p.figures))), got(p.figures), synthetic(p.figures))
+
+# METADATA
+# title: Demands whatever was compared
+# description: a canary that breaks fails at once
+always(p) := [
+	lib.row(is_either(p), "error", "figures of pairs, though nothing is beside the release"),
+	lib.row(input.bootstrap == false, "error", "a first release has nothing to be compared with"),
+	lib.row(p.canary.release == input.release, "error", "the canary runs another release"),
+	lib.row(p.canary.restarts <= limits.max_restarts, "fail", sprintf("the canary restarted %d times, at most %d", [p.canary.restarts, limits.max_restarts])),
+]
+
+# METADATA
+# title: Compared in one way
+# description: where all traffic is on the release there is nothing to make pairs with
+default is_either(_) := false
+
+is_either(p) if p.whole == false
+
+is_either(p) if is_null(figures(p))
+
+# METADATA
+# title: Demands on how it was compared
+# description: by the margins that are declared here, of all requests, none counted twice
+made_for(f) := [
+	lib.row(is_sound(f), "inconclusive", sprintf("the comparison is not sound: %s", [concat(", ", unsound(f))])),
+	lib.row(options(f) == declared, "error", sprintf("the figures were made for %v, declared are %v", [options(f), declared])),
+	lib.row(adds_up(f, f.baseline), "error", "the baseline counts more errors, pairs or synthetic requests than requests"),
+	lib.row(adds_up(f, f.canary), "error", "the canary counts more errors, pairs or synthetic requests than requests"),
+]
 
 # METADATA
 # title: Demands on the comparison
-# description: a canary that is broken fails at once, whatever the number of samples
-rows(p) := [
-	lib.row(input.bootstrap == false, "error", "a first release has nothing to be compared with"),
-	lib.row(p.canary.release == input.release, "error", "the canary runs another release"),
-	lib.row(adds_up(p.stable), "error", "the stable arm counts more errors or synthetic requests than requests"),
-	lib.row(adds_up(p.canary), "error", "the canary counts more errors or synthetic requests than requests"),
-	lib.row(p.canary.restarts <= limits.max_restarts, "fail", sprintf("the canary restarted %d times, at most %d", [p.canary.restarts, limits.max_restarts])),
-	lib.row(p.stable.requests > 0, "inconclusive", "the stable release got no request: nothing to compare with"),
-	lib.row(p.stable.requests >= limits.min_samples, "inconclusive", sprintf("%d requests to the stable release, at least %d", [p.stable.requests, limits.min_samples])),
-	lib.row(p.canary.requests >= limits.min_samples, "inconclusive", sprintf("%d requests to the canary, at least %d", [p.canary.requests, limits.min_samples])),
-	lib.row(increase(p) <= limits.max_error_increase, severity(p), sprintf("%d of %d requests to the canary failed, %d of %d to the stable release: %s more, at most %s%s", [
+# description: proved worse fails; proved not worse by the margin passes; both may still come
+compared(f) := [
+	lib.row(f.errors.worse.e < proof, "fail", sprintf("more errors: %s, e-value %s of %v", [errors(f), lib.fixed(f.errors.worse.e, 2), proof])),
+	lib.row(f.latency.worse.e < proof, "fail", sprintf("slower by more than %s: %s, e-value %s of %v", [lib.percentage(limits.latency_margin), latency(f), lib.fixed(f.latency.worse.e, 2), proof])),
+	lib.row(f.pairs >= limits.min_samples, "inconclusive", sprintf("%d pairs of requests, at least %d", [f.pairs, limits.min_samples])),
+	lib.row(is_balanced(f), "inconclusive", sprintf("%d requests to the canary and %d to the baseline: one of them should get at most %v times as many as the other", [f.canary.requests, f.baseline.requests, limits.max_imbalance])),
+	lib.row(f.errors.within.e >= proof, "inconclusive", sprintf("%s more errors are not excluded yet: e-value %s of %v", [lib.percentage(limits.error_margin), lib.fixed(f.errors.within.e, 2), proof])),
+	lib.row(f.latency.within.e >= proof, "inconclusive", sprintf("%s more latency is not excluded yet: e-value %s of %v", [lib.percentage(limits.latency_margin), lib.fixed(f.latency.within.e, 2), proof])),
+]
+
+# METADATA
+# title: E-value that proves
+# description: α is shared by errors and latency, and by worse and not worse by the margin
+proof := 4 / limits.alpha
+
+# METADATA
+# title: What the figures were made for
+# description: as they say
+options(f) := {
+	"alpha": f.alpha,
+	"block_pairs": f.block_pairs,
+	"block_seconds": f.block_seconds,
+	"error_margin": f.errors.margin,
+	"latency_margin": f.latency.margin,
+	"latency_slack_seconds": f.latency.slack,
+}
+
+# METADATA
+# title: What is declared
+# description: the same thresholds of this environment
+declared := {name: limits[name] | some name in ["alpha", "block_pairs", "block_seconds", "error_margin", "latency_margin", "latency_slack_seconds"]}
+
+# METADATA
+# title: Sound comparison
+# description: nothing was lost, nothing unbelievable was told
+default is_sound(_) := false
+
+is_sound(f) if {
+	f.sound == true
+	count(f.faults) == 0
+	f.lost == 0
+}
+
+# METADATA
+# title: What makes a comparison unsound
+# description: in words
+unsound(f) := array.concat(f.faults, [sprintf("%d requests lost", [f.lost])])
+
+# METADATA
+# title: Arm adds up
+# description: parts are never more than the whole
+default adds_up(_, _) := false
+
+adds_up(f, arm) if {
+	arm.errors <= arm.requests
+	arm.synthetic <= arm.requests
+	f.pairs <= arm.requests
+}
+
+# METADATA
+# title: Arms are balanced
+# description: they get as many requests; one that ends far fewer swallows them
+default is_balanced(_) := false
+
+is_balanced(f) if {
+	f.canary.requests <= f.baseline.requests * limits.max_imbalance
+	f.baseline.requests <= f.canary.requests * limits.max_imbalance
+}
+
+# METADATA
+# title: Demands on the arms alone
+# description: without single requests a canary can be broken, but never be proved good
+by_arms(p) := [
+	lib.row(p.stable.errors <= p.stable.requests, "error", "the stable arm counts more errors than requests"),
+	lib.row(p.canary.errors <= p.canary.requests, "error", "the canary counts more errors than requests"),
+	lib.row(has_more_errors(p) == false, "fail", sprintf("%d of %d requests to the canary failed, %d of %d to the stable release: %s more, at most %s", [
 		p.canary.errors,
 		p.canary.requests,
 		p.stable.errors,
 		p.stable.requests,
-		lib.percent(increase(p), limits.max_error_increase),
-		lib.percentage(limits.max_error_increase),
-		doubt(p),
+		lib.percent(increase(p), limits.error_margin),
+		lib.percentage(limits.error_margin),
 	])),
-	lib.row(p.canary.p95 <= slowest(p), latency_severity(p), sprintf("p95 of the canary %s s, at most %s beside %s of the stable release", [
+	lib.row(is_slow(p) == false, "fail", sprintf("p95 of the canary %s s, at most %s beside %s of the stable release", [
 		lib.figure(p.canary.p95, slowest(p)),
 		lib.figure(slowest(p), p.canary.p95),
 		lib.figure(p.stable.p95, p.canary.p95),
@@ -89,18 +236,25 @@ rows(p) := [
 ]
 
 # METADATA
-# title: Arm adds up
-# description: parts are never more than the whole
-default adds_up(_) := false
-
-adds_up(arm) if {
-	arm.errors <= arm.requests
-	arm.synthetic <= arm.requests
-}
+# title: What arms alone can come to
+# description: >-
+#   Where all traffic is on the release, it can only be compared with what was
+#   before it, which is said. Beside another, only pairs prove that it is no worse.
+ending(p) := [lib.row(false, "inconclusive", "payload.figures is missing: the target tells no single requests, so that nothing is compared in pairs")] if {
+	p.whole == false
+} else := [
+	lib.row(p.stable.requests >= limits.min_samples, "inconclusive", sprintf("%d requests to the stable release, at least %d", [p.stable.requests, limits.min_samples])),
+	lib.row(p.canary.requests >= limits.min_samples, "inconclusive", sprintf("%d requests to the new release, at least %d", [p.canary.requests, limits.min_samples])),
+	lib.row(increase(p) <= limits.error_margin, "inconclusive", sprintf("%s more errors, at most %s; chance may explain it, more requests will tell", [
+		lib.percent(increase(p), limits.error_margin),
+		lib.percentage(limits.error_margin),
+	])),
+	lib.row(false, "warn", "all traffic is on the release: it is compared with what was before it, not with what is beside it"),
+]
 
 # METADATA
 # title: Error rate
-# description: 0 of nothing; that there are requests is demanded elsewhere
+# description: 0 of nothing
 rate(arm) := arm.errors / arm.requests if {
 	arm.requests > 0
 } else := 0
@@ -111,34 +265,22 @@ rate(arm) := arm.errors / arm.requests if {
 increase(p) := rate(p.canary) - rate(p.stable)
 
 # METADATA
-# title: Severity of more errors
-# description: fail only where chance is no explanation
-severity(p) := "fail" if {
-	is_significant(p)
-} else := "inconclusive"
-
-# METADATA
-# title: Difference is significant
+# title: Increase beyond chance
 # description: >-
 #   One-sided two-proportion test with pooled variance, squared on both sides,
 #   so that it needs no root. Its bound is far above that of one look, because
 #   the comparison is looked at again and again.
-is_significant(p) if {
+default has_more_errors(_) := false
+
+has_more_errors(p) if {
 	p.stable.requests > 0
 	p.canary.requests > 0
 	p.canary.errors >= limits.min_errors
-	increase(p) > 0
+	increase(p) > limits.error_margin
 	pooled := (p.canary.errors + p.stable.errors) / (p.canary.requests + p.stable.requests)
 	variance := (pooled * (1 - pooled)) * ((1 / p.canary.requests) + (1 / p.stable.requests))
 	increase(p) * increase(p) > (limits.significance_z * limits.significance_z) * variance
 }
-
-# METADATA
-# title: Doubt about an increase
-# description: said where chance may explain it
-doubt(p) := "" if {
-	is_significant(p)
-} else := "; chance may explain it, more requests will tell"
 
 # METADATA
 # title: Slowest p95 that is tolerated
@@ -146,23 +288,21 @@ doubt(p) := "" if {
 slowest(p) := max([p.stable.p95 * limits.max_p95_ratio, p.stable.p95 + limits.slack_seconds])
 
 # METADATA
-# title: Severity of a slow canary
+# title: Slow canary
 # description: with few samples a quantile is chance
-latency_severity(p) := "fail" if {
+default is_slow(_) := false
+
+is_slow(p) if {
 	p.canary.requests >= limits.min_samples
 	p.stable.requests >= limits.min_samples
-} else := "inconclusive"
+	p.canary.p95 > slowest(p)
+}
 
 # METADATA
 # title: Note on synthetic requests
 # description: gate's own requests are not users
-synthetic(p) := sprintf("synthetic: all requests of both arms were gate's own (%s of the canary's, %s of the stable release's)", [percent_of(p.canary), percent_of(p.stable)]) if {
-	p.canary.requests > 0
-	p.stable.requests > 0
-	p.canary.synthetic == p.canary.requests
-	p.stable.synthetic == p.stable.requests
-} else := sprintf("synthetic: %s of the canary's requests and %s of the stable release's were gate's own", [percent_of(p.canary), percent_of(p.stable)]) if {
-	p.canary.synthetic + p.stable.synthetic > 0
+synthetic(f) := sprintf("synthetic: %s of the canary's requests and %s of the baseline's were gate's own", [percent_of(f.canary), percent_of(f.baseline)]) if {
+	f.canary.synthetic + f.baseline.synthetic > 0
 } else := ""
 
 # METADATA
@@ -174,26 +314,58 @@ percent_of(arm) := lib.percentage(arm.synthetic / arm.requests) if {
 
 # METADATA
 # title: What to wait for
-# description: how many requests are missing on each arm
-waiting := sprintf("wait: %s more requests", [concat(" and ", lacks)]) if {
+# description: how many requests it takes at the present rate
+waiting := sprintf("wait: about %d more requests to each arm at the present rate", [lacks[0]]) if {
 	count(lacks) > 0
 } else := "wait for more requests, or look: gate status --watch"
 
 # METADATA
 # title: Missing requests
-# description: by arm, of well-formed payloads
-lacks := [sprintf("%s needs %d", [name, lack]) |
+# description: of sound comparisons with an end in sight
+lacks := [lack |
 	some r in evidence.admitted
-	count(lib.faults(r.payload, shape, "payload")) == 0
-	some arm, name in {"canary": "the canary", "stable": "the stable release"}
-	lack := limits.min_samples - r.payload[arm].requests
+	count(faults(r.payload)) == 0
+	f := figures(r.payload)
+	not is_null(f)
+	is_sound(f)
+	f.foreseen
+	lack := max([f.needed, limits.min_samples - f.pairs])
 	lack > 0
 ]
 
 # METADATA
 # title: What was got
+# description: estimates with the bounds that hold at all times, and the requests behind them
+got(f) := sprintf("canary %s errors of %d, baseline %s of %d: %s; latency %s", [
+	lib.percentage(rate(f.canary)),
+	f.canary.requests,
+	lib.percentage(rate(f.baseline)),
+	f.baseline.requests,
+	errors(f),
+	latency(f),
+])
+
+# METADATA
+# title: Difference of errors
+# description: in points, with its bounds
+errors(f) := sprintf("%s points (%s to %s)", [lib.fixed(f.errors.estimate * 100, 2), lib.fixed(f.errors.low * 100, 2), lib.fixed(f.errors.high * 100, 2)])
+
+# METADATA
+# title: Ratio of latencies
+# description: with its bounds, as far as there are any
+latency(f) := sprintf("× %s (%s to %s)", [lib.fixed(f.latency.estimate, 3), lib.fixed(f.latency.low, 3), highest(f.latency.high)])
+
+# METADATA
+# title: Upper bound of the ratio
+# description: 1e9 stands for none
+highest(x) := lib.fixed(x, 3) if {
+	x < 1000000000
+} else := "any"
+
+# METADATA
+# title: What was got of the arms
 # description: error rate and p95 of both arms with the requests behind them
-got(p) := sprintf("canary %s errors of %d, p95 %s s; stable %s of %d, p95 %s s", [
+got_of_arms(p) := sprintf("canary %s errors of %d, p95 %s s; stable %s of %d, p95 %s s", [
 	lib.percentage(rate(p.canary)),
 	p.canary.requests,
 	lib.figure(p.canary.p95, p.stable.p95),

@@ -25,6 +25,7 @@ const idleTime = 4 * time.Second
 // the same port never meets one of them.
 type backend struct {
 	Backend
+	key       string // of this balancer for its successor; empty: it is an instance
 	transport *http.Transport
 	eject     time.Duration
 

@@ -26,7 +26,7 @@ import (
 const (
 	HeaderRelease   = "X-Gate-Release"   // on a response: digest of the release that answered
 	HeaderInstance  = "X-Gate-Instance"  // on a response: ID of the instance that answered
-	HeaderArm       = "X-Gate-Arm"       // on a synthetic request: stable or canary
+	HeaderArm       = "X-Gate-Arm"       // on a synthetic request: stable, canary or baseline
 	HeaderSynthetic = "X-Gate-Synthetic" // on a synthetic request: the key
 	HeaderRun       = "X-Gate-Run"       // on a request of a measurement: its number there, for the access log
 )
@@ -49,6 +49,10 @@ type Options struct {
 	// SyntheticKey is the secret of the requests that gate itself sends. Without
 	// one no request counts as synthetic.
 	SyntheticKey string
+	// Predecessor is the key of the load balancer that has handed its listener over:
+	// with it that one passes on requests of connections that it still has. Empty:
+	// there is none.
+	Predecessor string
 	// DialTimeout bounds a connection attempt to an instance. 1 s.
 	DialTimeout time.Duration
 	// AnswerTimeout is how long an instance may take, from having the whole
@@ -78,6 +82,7 @@ type AccessRecord struct {
 	Release   string        `json:"release,omitempty"`
 	Instance  string        `json:"instance,omitempty"`
 	Canary    bool          `json:"canary,omitempty"`
+	Baseline  bool          `json:"baseline,omitempty"`
 	Synthetic bool          `json:"synthetic,omitempty"`
 	Failed    bool          `json:"failed,omitempty"` // by the service, not by the client
 	Attempts  int           `json:"attempts"`         // instances that were tried; 0: none was there
@@ -98,6 +103,7 @@ type Counts struct {
 type Balancer struct {
 	opt     Options
 	key     *[sha256.Size]byte
+	before  *[sha256.Size]byte // of Predecessor
 	started time.Time
 	server  *http.Server
 	cancel  context.CancelFunc // ends every request, upgraded connections included
@@ -106,7 +112,7 @@ type Balancer struct {
 	current atomic.Pointer[state]
 	leaving map[string][]*backend // out of the set, perhaps still with requests in flight
 	weights weights
-	turn    [2]atomic.Uint64 // rotation in each arm
+	turn    [arms]atomic.Uint64 // rotation in each arm
 
 	shards int
 	counts struct{ requests, errors, busy, inFlight atomic.Int64 }
@@ -131,11 +137,16 @@ func New(o Options) (*Balancer, error) {
 		sum := sha256.Sum256([]byte(o.SyntheticKey))
 		b.key = &sum
 	}
+	if o.Predecessor != "" {
+		sum := sha256.Sum256([]byte(o.Predecessor))
+		b.before = &sum
+	}
 	now := o.Now()
-	b.current.Store(&state{arms: [2]*arm{
-		stable: {turn: &b.turn[stable], figures: newFigures(now, "", b.shards)},
-		canary: {turn: &b.turn[canary], figures: newFigures(now, "", b.shards)},
-	}})
+	first := &state{}
+	for k := range first.arms {
+		first.arms[k] = &arm{turn: &b.turn[k], figures: newFigures(now, "", b.shards)}
+	}
+	b.current.Store(first)
 	b.prepareServer()
 	return b, nil
 }
@@ -169,31 +180,51 @@ func (b *Balancer) Counts() Counts {
 	}
 }
 
-// Arms are the figures of both arms since the last Reset. An arm whose release
+// Arms are the figures of all arms since the last Reset. An arm whose release
 // has changed since then starts anew by itself: no figure mixes two releases.
 // A request counts where it began, also when it ends after a Reset. Times run
 // from the arrival of a request's head until the instance's last byte was
 // passed on; of event streams and upgraded connections only until the head.
+//
+// Clients' requests count, and declared synthetic ones, whatever they ask for.
+// What the watch over the environment sends does not, nor clients' requests for a
+// Health path: a monitor that looks often would make any release look quick and
+// well. Instances are probed past the balancer.
 func (b *Balancer) Arms() target.Arms {
 	st := b.current.Load()
-	s, c := st.arms[stable].figures, st.arms[canary].figures
-	since := s.since
-	if c.since.After(since) {
-		since = c.since
+	out := target.Arms{
+		Stable: st.arms[stable].figures.arm(), Canary: st.arms[canary].figures.arm(), Baseline: st.arms[baseline].figures.arm(),
 	}
-	return target.Arms{Since: since, Stable: s.arm(), Canary: c.arm()}
+	for _, a := range st.arms {
+		if a.figures.since.After(out.Since) {
+			out.Since = a.figures.since
+		}
+	}
+	return out
 }
 
-// Reset lets the figures of both arms start anew.
+// Observe implements target.Observer, for a set with Observe. A request is
+// observed at the arm that it was dealt to: of the help of another arm nothing is
+// kept, because it did not come there by chance.
+func (b *Balancer) Observe(cursor int64) (seen []target.Observation, next, lost int64, err error) {
+	r := b.current.Load().ring
+	if r == nil {
+		return nil, 0, 0, errors.New("no canary is observed")
+	}
+	seen, next, lost = r.since(cursor)
+	return seen, next, lost, nil
+}
+
+// Reset lets the figures of all arms start anew.
 func (b *Balancer) Reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now, old := b.opt.Now(), b.current.Load()
-	next := &state{weight: old.weight}
+	next := *old
 	for k, a := range old.arms {
 		fresh := *a
 		fresh.figures = newFigures(now, a.figures.release, b.shards)
 		next.arms[k] = &fresh
 	}
-	b.current.Store(next)
+	b.current.Store(&next)
 }

@@ -31,12 +31,12 @@ type exchange struct {
 	in    *http.Request
 	body  *patientBody // nil without a body
 
-	kind      int // arm
-	synthetic bool
-	watch     bool // counts nowhere
+	choice
+	dealt int // arm that it was meant for; kind is the one that it is at
 
 	backend   *backend // counted in there until the exchange ends
 	arm       *arm     // whose figures it goes into
+	ring      *ring    // where it is observed; nil: it is not
 	armStart  time.Time
 	attempts  int
 	tried     []*backend
@@ -70,12 +70,17 @@ func (b *Balancer) handle(w http.ResponseWriter, r *http.Request) {
 		x.plain(w, http.StatusMethodNotAllowed, "this is not a forward proxy")
 		return
 	}
-	kind, synthetic, watch, ok := b.choose(r)
-	if !ok {
-		x.plain(w, http.StatusBadRequest, HeaderArm+" must be stable or canary")
+	if keyed(r, headerBefore, b.before) {
+		if client := r.Header.Get(headerClient); client != "" {
+			r.RemoteAddr = client
+		}
+	}
+	var ok bool
+	if x.choice, ok = b.choose(r); !ok {
+		x.plain(w, http.StatusBadRequest, HeaderArm+" must be stable, canary or baseline")
 		return
 	}
-	x.kind, x.synthetic, x.watch = kind, synthetic, watch
+	x.dealt = x.kind
 	pw := newPatientWriter(w, r, b.opt.Stall)
 	defer func() { pw.close(x.body) }()
 	if r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
@@ -140,10 +145,11 @@ func (x *exchange) next() *backend {
 	for {
 		st := x.b.current.Load()
 		kind := x.kind
-		be := st.arms[kind].pick(x.now(), x.tried)
-		if be == nil && !x.synthetic {
-			kind = stable + canary - kind
-			be = st.arms[kind].pick(x.now(), x.tried)
+		var be *backend
+		for _, kind = range helps[x.kind] {
+			if be = st.arms[kind].pick(x.now(), x.tried); be != nil || x.synthetic {
+				break
+			}
 		}
 		if be == nil {
 			return nil
@@ -158,7 +164,7 @@ func (x *exchange) next() *backend {
 				x.armStart = x.b.opt.Now()
 			}
 		}
-		x.kind, x.backend, x.arm = kind, be, st.arms[kind]
+		x.kind, x.backend, x.arm, x.ring = kind, be, st.arms[kind], st.ring
 		x.tried = append(x.tried, be)
 		x.attempts++
 		return be
@@ -176,6 +182,13 @@ func (x *exchange) request(out *http.Request, be *backend) *http.Request {
 		out.URL = &u
 	}
 	out.URL.Scheme, out.URL.Host = "http", be.Address
+	if be.key != "" {
+		out.Header.Set(headerBefore, be.key)
+		out.Header.Set(headerClient, x.in.RemoteAddr)
+		if x.run != "" {
+			out.Header.Set(HeaderRun, x.run)
+		}
+	}
 	if x.attempts == 1 && out.Body != nil && out.Body != http.NoBody {
 		out.Body = unclosed{out.Body}
 	}
@@ -224,6 +237,9 @@ func (x *exchange) head(res *http.Response) error {
 
 // name says who answered.
 func (x *exchange) name(h http.Header) {
+	if x.backend != nil && x.backend.key != "" {
+		return // the successor has said it
+	}
 	delete(h, HeaderRelease)
 	delete(h, HeaderInstance)
 	if x.backend != nil {
@@ -319,12 +335,12 @@ func (x *exchange) end() {
 	if x.failed {
 		b.counts.errors.Add(1)
 	}
-	if b.opt.Access == nil {
+	if b.opt.Access == nil || x.backend != nil && x.backend.key != "" { // the successor writes it down
 		return
 	}
 	rec := AccessRecord{
 		Time: x.start, Method: x.in.Method, Path: x.in.URL.Path, Proto: x.in.Proto,
-		Status: x.status, Duration: b.opt.Now().Sub(x.start), Canary: x.kind == canary, Synthetic: x.synthetic,
+		Status: x.status, Duration: b.opt.Now().Sub(x.start), Canary: x.kind == canary, Baseline: x.kind == baseline, Synthetic: x.synthetic,
 		Failed: x.failed, Attempts: x.attempts, Bytes: x.bytes.Load(), Run: x.run,
 	}
 	if x.backend != nil {
@@ -337,10 +353,14 @@ func (x *exchange) end() {
 // gave up counts with the time until then, as no error: leaving it out would
 // make an instance that hangs look idle.
 func (x *exchange) charge(now time.Time, failed bool) {
-	if x.watch {
+	if x.watch || x.health {
 		return
 	}
-	x.arm.figures.record(now.Sub(x.armStart), failed, x.synthetic)
+	took := now.Sub(x.armStart)
+	x.arm.figures.record(took, failed, x.synthetic)
+	if x.ring != nil && x.kind == x.dealt && x.kind != stable {
+		x.ring.record(x.kind, x.in.Method, x.in.URL.Path, x.status, took, failed, x.synthetic)
+	}
 }
 
 var _ http.RoundTripper = (*exchange)(nil)

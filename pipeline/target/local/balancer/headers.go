@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"strings"
 )
 
@@ -13,33 +14,56 @@ import (
 // canary nor keep an idle service busy.
 const ArmWatch = "watch"
 
-// choose says which arm a request goes to, and whether it is a synthetic one, or
-// one of the watch. It is not ok when a request with the right key names an arm
-// that there is not.
-func (b *Balancer) choose(r *http.Request) (kind int, synthetic, watch, ok bool) {
-	if keys := r.Header[HeaderSynthetic]; len(keys) == 1 && b.key != nil {
-		// Comparing digests hides the length of the key as well.
-		sum := sha256.Sum256([]byte(keys[0]))
-		synthetic = subtle.ConstantTimeCompare(sum[:], b.key[:]) == 1
-	}
-	if synthetic {
-		switch arm := r.Header[HeaderArm]; {
-		case len(arm) == 0:
-		case len(arm) == 1 && arm[0] == "stable":
-			return stable, true, false, true
-		case len(arm) == 1 && arm[0] == "canary":
-			return canary, true, false, true
-		case len(arm) == 1 && arm[0] == ArmWatch:
-			synthetic, watch = false, true
-		default:
-			return 0, true, false, false
+// choice is where a request goes, and how it counts.
+type choice struct {
+	kind      int  // arm
+	synthetic bool // gate's own, declared
+	watch     bool // counts nowhere
+	health    bool // counts in no arm's figures
+}
+
+// choose is not ok when a request with the right key names an arm that there is
+// not.
+func (b *Balancer) choose(r *http.Request) (c choice, ok bool) {
+	c.synthetic = keyed(r, HeaderSynthetic, b.key)
+	if c.synthetic {
+		arm := r.Header[HeaderArm]
+		if len(arm) == 1 && arm[0] == ArmWatch {
+			c.synthetic, c.watch = false, true
+		} else if len(arm) > 0 {
+			c.kind = slices.Index(armNames[:], arm[0])
+			return c, len(arm) == 1 && c.kind >= 0
 		}
 	}
 	st := b.current.Load()
-	if len(st.arms[canary].backends) > 0 && b.weights.canary(st.weight) {
-		return canary, synthetic, watch, true
+	c.health = !c.synthetic && slices.Contains(st.health, r.URL.Path)
+	if c.kind = b.deal(st, r); len(st.arms[c.kind].backends) == 0 {
+		c.kind = stable
 	}
-	return stable, synthetic, watch, true
+	return c, true
+}
+
+func (b *Balancer) deal(st *state, r *http.Request) int {
+	if st.weight == 0 {
+		return stable
+	}
+	if st.sticky != "" {
+		if cookie, err := r.Cookie(st.sticky); err == nil && cookie.Value != "" {
+			return st.seat(cookie.Value)
+		}
+	}
+	return b.weights.deal(st.weight, len(st.arms[baseline].backends) > 0)
+}
+
+// keyed says whether the request has the key whose digest is given in the header.
+func keyed(r *http.Request, header string, digest *[sha256.Size]byte) bool {
+	keys := r.Header[header]
+	if len(keys) != 1 || digest == nil {
+		return false
+	}
+	// Comparing digests hides the length of the key as well.
+	sum := sha256.Sum256([]byte(keys[0]))
+	return subtle.ConstantTimeCompare(sum[:], digest[:]) == 1
 }
 
 // rewrite makes the request that an instance gets. ReverseProxy has taken off

@@ -32,6 +32,7 @@ type lifecycle struct {
 	quiet   chan struct{} // closed when it is leaving and no connection is open
 	conns   atomic.Int64
 	leaving atomic.Bool // every answer asks the client to connect anew
+	deaf    atomic.Bool // and nobody new is accepted
 }
 
 func (b *Balancer) prepareServer() {
@@ -93,15 +94,26 @@ func (b *Balancer) Serve() error {
 	return fmt.Errorf("load balancer: stopped accepting on %s; check the address and the limit of open files: %w", b.opt.Listener.Addr(), err)
 }
 
-// Handover stops accepting and gives every connection up to linger to bring one
-// more request, whose answer asks the client to connect anew; then it shuts
-// down as Shutdown does. With another process accepting on the same socket no
-// client notices, not even one that keeps its connection and never retries:
-// that is how the balancer itself is upgraded.
+// Linger is how long after Leave a connection that brings no request can live: as
+// long as it could have before.
+const Linger = clientIdle + headTime
+
+// Handover is Leave, and then Shutdown.
 func (b *Balancer) Handover(ctx context.Context, linger time.Duration) error {
+	b.Leave(ctx, linger)
+	return b.Shutdown(ctx)
+}
+
+// Leave stops accepting and gives every connection up to linger to bring one more
+// request, whose answer asks the client to connect anew. It returns when no
+// connection is left, or linger or ctx has ended. With another process accepting
+// on the same socket no client notices, not even one that keeps its connection and
+// never retries: that is how the balancer itself is upgraded.
+func (b *Balancer) Leave(ctx context.Context, linger time.Duration) {
 	b.life.leaving.Store(true)
 	// Closing is what ends the accepting; that it was closed before is no loss.
 	_ = b.opt.Listener.Close()
+	b.life.deaf.Store(true)
 	timer := time.NewTimer(linger)
 	defer timer.Stop()
 	if b.life.conns.Load() > 0 {
@@ -111,7 +123,6 @@ func (b *Balancer) Handover(ctx context.Context, linger time.Duration) error {
 		case <-ctx.Done():
 		}
 	}
-	return b.Shutdown(ctx)
 }
 
 // Shutdown stops accepting, closes idle connections and waits until the

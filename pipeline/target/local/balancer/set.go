@@ -14,24 +14,53 @@ type Backend struct {
 	Release string // digest
 }
 
-// Set is what gets traffic. An empty arm's share goes to the other one, but for
+// Set is what gets traffic. An empty arm's share goes to the stable one, but for
 // synthetic requests that ask for the empty arm: those get 503.
 type Set struct {
-	Stable []Backend
-	Canary []Backend
-	Weight int // percent of the traffic that the canary gets, 0–100
+	Stable   []Backend
+	Canary   []Backend
+	Baseline []Backend
+	// Weight is the percentage of the traffic that the canary gets, 0–100, and the
+	// baseline as well where there is one: then it is 50 at most.
+	Weight int
+	// Sticky is the name of a cookie: requests with the same value of it go to the
+	// same arm, and stay with the canary or the baseline while Weight grows. Those
+	// without it are dealt out one by one. Empty: all are.
+	Sticky string
+	// Health are paths that say how an instance is, not how it serves: clients'
+	// requests for them go into no arm's figures.
+	Health []string
+	// Observe keeps the requests of canary and baseline one by one, for Observe.
+	Observe bool
+	// Anew: with this set all figures, and what is observed, begin anew.
+	Anew bool
 }
 
-// The two arms.
+// The arms.
 const (
 	stable = iota
 	canary
+	baseline
+	arms // how many there are
 )
+
+var armNames = [arms]string{stable: "stable", canary: "canary", baseline: "baseline"}
+
+// helps says in which order arms are asked for an instance, by the arm that a
+// request was dealt to.
+var helps = [arms][arms]int{
+	stable:   {stable, baseline, canary},
+	canary:   {canary, stable, baseline},
+	baseline: {baseline, stable, canary},
+}
 
 // state is a set that serves. It is never changed, only replaced.
 type state struct {
-	arms   [2]*arm
+	arms   [arms]*arm
 	weight int
+	sticky string
+	health []string
+	ring   *ring // nil: nothing is observed
 }
 
 // arm is one side of the comparison.
@@ -102,8 +131,16 @@ func (b *Balancer) Swap(s Set) error {
 			known[be.Backend] = be
 		}
 	}
-	next := &state{weight: s.Weight}
-	for k, list := range [2][]Backend{stable: s.Stable, canary: s.Canary} {
+	now := b.opt.Now()
+	next := &state{weight: s.Weight, sticky: s.Sticky, health: s.Health}
+	switch {
+	case !s.Observe:
+	case s.Anew || old.ring == nil:
+		next.ring = newRing(s.Anew)
+	default:
+		next.ring = old.ring
+	}
+	for k, list := range [arms][]Backend{stable: s.Stable, canary: s.Canary, baseline: s.Baseline} {
 		a := &arm{turn: &b.turn[k], figures: old.arms[k].figures}
 		for _, d := range list {
 			be := known[d]
@@ -113,8 +150,12 @@ func (b *Balancer) Swap(s Set) error {
 			delete(known, d)
 			a.backends = append(a.backends, be)
 		}
-		if len(list) > 0 && list[0].Release != a.figures.release {
-			a.figures = newFigures(b.opt.Now(), list[0].Release, b.shards)
+		release := a.figures.release
+		if len(list) > 0 {
+			release = list[0].Release
+		}
+		if s.Anew || release != a.figures.release {
+			a.figures = newFigures(now, release, b.shards)
 		}
 		next.arms[k] = a
 	}
@@ -152,8 +193,11 @@ func (s Set) validate() error {
 	if s.Weight < 0 || s.Weight > 100 {
 		return fmt.Errorf("load balancer: canary weight %d%% is not between 0 and 100; the set before goes on serving", s.Weight)
 	}
+	if len(s.Baseline) > 0 && s.Weight > 50 {
+		return fmt.Errorf("load balancer: canary and baseline can't have %d%% each; the set before goes on serving", s.Weight)
+	}
 	seen := map[string]bool{}
-	for _, list := range [][]Backend{s.Stable, s.Canary} {
+	for _, list := range [][]Backend{s.Stable, s.Canary, s.Baseline} {
 		for _, d := range list {
 			if d.ID == "" || seen[d.ID] {
 				return fmt.Errorf("load balancer: instance ID %q is empty or used twice; the set before goes on serving", d.ID)

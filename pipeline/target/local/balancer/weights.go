@@ -13,6 +13,31 @@ type weights struct {
 	n    atomic.Uint64
 }
 
+// deal says which arm the next request goes to. With a baseline canary and
+// baseline get percent each: of twice as many stretches two in a row make a pair,
+// and a coin says which of the pair is the canary's, so that no rhythm of a client
+// can set the arms apart.
+func (w *weights) deal(percent int, paired bool) int {
+	if !paired {
+		if w.canary(percent) {
+			return canary
+		}
+		return stable
+	}
+	if percent <= 0 {
+		return stable
+	}
+	n, share := w.n.Add(1)-1, 2*uint64(percent)
+	if !dealt(w.seed, n, share) {
+		return stable
+	}
+	k := n/100*share + (n%100*share+share-1)/100
+	if mix(^w.seed^k/2)&1 == k&1 {
+		return canary
+	}
+	return baseline
+}
+
 func (w *weights) canary(percent int) bool {
 	switch {
 	case percent <= 0:

@@ -194,3 +194,48 @@ func closedPort(t *testing.T) string {
 	defer l.Close()
 	return l.Addr().String()
 }
+
+// TestFingerprint: whatever somebody does to the schema shows, and what only
+// moves rows does not.
+func TestFingerprint(t *testing.T) {
+	t.Parallel()
+	c := open(t, options(folder(t), nil))
+	migrator := connect(t, c.MigratorURL())
+	seen := map[string]string{}
+	look := func(string) string {
+		t.Helper()
+		f, err := c.Fingerprint(deadline(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	seen[look("nothing")] = "nothing"
+	for _, s := range []string{
+		"CREATE TABLE items (id serial PRIMARY KEY, name text)", "ALTER TABLE items ADD COLUMN price int", "ALTER TABLE items ALTER COLUMN price SET NOT NULL",
+		"ALTER TABLE items ALTER COLUMN price SET DEFAULT 1", "CREATE INDEX cheap ON items (price)", "ALTER TABLE items ADD CONSTRAINT paid CHECK (price > 0)",
+		"CREATE VIEW dear AS SELECT id FROM items WHERE price > 9", "CREATE OR REPLACE VIEW dear AS SELECT id FROM items WHERE price > 99",
+		"CREATE SCHEMA extra", "CREATE TABLE extra.items (id int)",
+	} {
+		must(t, migrator, s)
+		f := look(s)
+		if s == "CREATE SCHEMA extra" {
+			continue
+		}
+		if other, is := seen[f]; is {
+			t.Errorf("%s: as after %s", s, other)
+		}
+		seen[f] = s
+	}
+	before := look("")
+	must(t, migrator, "INSERT INTO items (name) VALUES ('a')", "VACUUM items", "ANALYZE", "CREATE TABLE gate_sentinel (id text)", "REINDEX TABLE items")
+	if look("") != before {
+		t.Error("what changes no schema, or is gate's own, shows")
+	}
+	must(t, migrator, "DROP INDEX cheap")
+	dropped := look("")
+	must(t, migrator, "CREATE INDEX cheap ON items (price)")
+	if dropped == before || look("") != before {
+		t.Error("the same schema has another digest")
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/smartcloudops/gate/pipeline/target"
@@ -116,7 +117,12 @@ func (s *Supervisor) watchOver(ctx context.Context, in *instance) error {
 			first = nil
 		case <-tick.C:
 		}
-		a := s.ask(ctx, in, p, s.opt.Probe.Timeout)
+		began := time.Now()
+		a := s.ask(ctx, in, p, s.opt.Probe.Timeout, func() {
+			if s.othersAnswer(in, began) {
+				s.markUnready(in, fmt.Sprintf("GET %s: no answer within %s, while others answer", in.rec.ReadyPath, s.opt.Probe.Silent))
+			}
+		})
 		if p.isGone() || ctx.Err() != nil {
 			continue
 		}
@@ -138,6 +144,19 @@ func (s *Supervisor) watchOver(ctx context.Context, in *instance) error {
 			return errors.New("hung and killed: " + why)
 		}
 	}
+}
+
+// othersAnswer says whether an instance that can stand in has answered since.
+func (s *Supervisor) othersAnswer(in *instance, since time.Time) bool {
+	s.mu.Lock()
+	var well []string
+	for id, other := range s.instances {
+		if other != in && other.ready && other.answered.After(since) && (s.opt.StandsIn != nil || other.rec.Release == in.rec.Release) {
+			well = append(well, id)
+		}
+	}
+	s.mu.Unlock()
+	return slices.ContainsFunc(well, func(id string) bool { return s.opt.StandsIn == nil || s.opt.StandsIn(in.rec.ID, id) })
 }
 
 // mayReplace lets one hung instance at a time be replaced: when all are slow for
@@ -169,18 +188,30 @@ type answer struct {
 	words        string
 }
 
-// ask sends one readiness request. It returns early when p ends.
-func (s *Supervisor) ask(ctx context.Context, in *instance, p *process, timeout time.Duration) answer {
+// ask sends one readiness request. It returns early when p ends. Overdue is called
+// when there is no answer for a while; nil: nobody wants to know.
+func (s *Supervisor) ask(ctx context.Context, in *instance, p *process, timeout time.Duration, overdue func()) answer {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	res := make(chan answer, 1)
 	go func() { res <- get(ctx, "http://"+address(in.rec.Port)+in.rec.ReadyPath, timeout) }()
-	select {
-	case a := <-res:
-		return a
-	case <-p.gone:
-		cancel()
-		return <-res
+	var late <-chan time.Time
+	if overdue != nil {
+		t := time.NewTimer(s.opt.Probe.Silent)
+		defer t.Stop()
+		late = t.C
+	}
+	for {
+		select {
+		case a := <-res:
+			return a
+		case <-p.gone:
+			cancel()
+			return <-res
+		case <-late:
+			late = nil
+			overdue()
+		}
 	}
 }
 
@@ -212,6 +243,7 @@ func get(ctx context.Context, url string, timeout time.Duration) answer {
 func (s *Supervisor) markReady(in *instance) {
 	s.mu.Lock()
 	was := in.ready
+	in.answered = time.Now()
 	if !was && !in.stopping && !in.proc.isGone() {
 		in.ready, in.health, in.reason = true, target.Healthy, ""
 		in.rec.Readied, in.rec.Fit = true, true

@@ -117,6 +117,10 @@ func TestHungInstanceIsReplaced(t *testing.T) {
 	one, two := r.start("sha256:one"), r.start("sha256:one")
 	r.kill(one.PID, unix.SIGSTOP)
 	took := r.until(9*time.Second, "it leaves", func() bool { return slices.Equal(r.readyPIDs(), []int{two.PID}) })
+	if took > 3*time.Second {
+		t.Errorf("it has left after %s, want at most 3 s", took)
+	}
+	t.Logf("out after %s", took)
 	took += r.until(5*time.Second, "it comes back", func() bool { return len(r.readyPIDs()) == 2 })
 	t.Logf("replaced after %s", took)
 	if took < 4*time.Second || took > 8500*time.Millisecond {

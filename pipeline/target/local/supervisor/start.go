@@ -254,7 +254,7 @@ func (s *Supervisor) awaitReady(ctx context.Context, in *instance) error {
 		if left <= 0 {
 			return s.startError(in, fmt.Sprintf("not ready %s after its start (GET %s: %s)", limit, in.rec.ReadyPath, last), nil)
 		}
-		a := s.ask(ctx, in, p, min(s.opt.Probe.Timeout, left))
+		a := s.ask(ctx, in, p, min(s.opt.Probe.Timeout, left), nil)
 		if p.isGone() {
 			return errEnded
 		}

@@ -64,6 +64,9 @@ type Options struct {
 
 	Backoff Backoff
 	Probe   Probe
+	// StandsIn says whether other can take the traffic of the instance with the id;
+	// nil: if it is of the same release.
+	StandsIn func(id, other string) bool
 
 	MaxLogBytes int64 // a bigger log is rotated; 0: 16 MiB
 	KeepLogs    int   // log files kept for each instance beside the current one, and of all ended ones together; 0: 5
@@ -87,9 +90,14 @@ type Backoff struct{ Min, Max, Stable time.Duration }
 // instance gets no traffic until it answers 200 again. An instance that did not
 // answer at all that often is killed and started anew; one that says 503 is
 // left alone, since a restart does not mend what it waits for.
+//
+// One that lets a single probe wait for Silent (0: 1.5 s), while another instance
+// that stands in for it answers one, gets no traffic from then on: with the
+// default Interval that is 2.5 s after it has hung. Where all are slow, none is
+// taken out for it.
 type Probe struct {
-	Interval, Timeout time.Duration
-	Misses            int
+	Interval, Timeout, Silent time.Duration
+	Misses                    int
 }
 
 // Instance is one supervised instance. It keeps its ID for life; PID, Address,
@@ -152,6 +160,7 @@ type instance struct {
 	lastLog  []string
 	stopping bool
 	readyAt  time.Time               // when the process first was; zero: not yet
+	answered time.Time               // when it last answered 200
 	cancel   context.CancelCauseFunc // ends what the keeper does, with errStop or ErrDetached
 	done     chan struct{}           // closed once the instance is no more
 
@@ -175,6 +184,7 @@ func (o *Options) complete() error {
 	o.Backoff.Stable = cmp.Or(o.Backoff.Stable, 30*time.Second)
 	o.Probe.Interval = cmp.Or(o.Probe.Interval, time.Second)
 	o.Probe.Timeout = cmp.Or(o.Probe.Timeout, 2*time.Second)
+	o.Probe.Silent = cmp.Or(o.Probe.Silent, 1500*time.Millisecond)
 	o.Probe.Misses = cmp.Or(o.Probe.Misses, 3)
 	o.MaxLogBytes = cmp.Or(o.MaxLogBytes, 16<<20)
 	o.KeepLogs = cmp.Or(o.KeepLogs, 5)

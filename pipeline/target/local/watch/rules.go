@@ -48,6 +48,8 @@ type Look struct {
 	Routes   map[string]time.Time // that take nothing → since when
 	Beat     time.Duration        // since when the heartbeat is not taken; 0: it is
 	Burn     Burn
+	Notices  []Notice
+	Noticed  bool // Notices are all that there are now
 }
 
 // Burn are failed seconds of the last minutes.
@@ -181,6 +183,7 @@ func (r *Rules) conditions(l Look) []condition {
 		since := l.Routes[route]
 		add(condition{alert: "route", detail: route, holds: !since.IsZero() && l.Wall.Sub(since) > routePause, summary: fmt.Sprintf("alerts by %s are delivered late or not at all", route)})
 	}
+	add(r.noticed(l)...)
 	add(condition{alert: "heartbeat", holds: l.Beat > routePause, summary: fmt.Sprintf("the heartbeat has not been taken for %s", l.Beat.Round(time.Second))})
 	return out
 }

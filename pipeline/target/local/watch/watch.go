@@ -51,6 +51,8 @@ type Facts struct {
 	Backup   *Backup // nil: none is made here
 	Routes   []string
 	Runbook  func(alert string) string
+	Notices  []Notice
+	Noticed  bool   // Notices are all that there are now
 	Exercise string // id of the exercise under way
 }
 
@@ -234,7 +236,7 @@ func (w *Watcher) look(ctx context.Context, probed bool) {
 	l := Look{
 		At: time.Now(), Wall: w.opt.Now(), Serving: f.Serving, Probed: probed, Failure: w.probed.Failure, NotAfter: w.probed.NotAfter,
 		Requests: f.Requests, Errors: f.Errors, Ready: f.Ready, Want: f.Want, Restarts: f.Restarts, Database: f.Database,
-		Disks: f.Disks, Backup: f.Backup, Routes: map[string]time.Time{},
+		Disks: f.Disks, Backup: f.Backup, Routes: map[string]time.Time{}, Notices: f.Notices, Noticed: f.Noticed,
 	}
 	for _, r := range f.Routes {
 		l.Routes[r] = delivery.Failing[r]

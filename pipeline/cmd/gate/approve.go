@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/smartcloudops/gate/pipeline/ledger"
+	"github.com/smartcloudops/gate/pipeline/promotion"
+	"github.com/smartcloudops/gate/pipeline/report"
+)
+
+// ApproveCmd agrees to a release.
+type ApproveCmd struct {
+	Release string `arg:"" help:"Digest of the release or of its record, or its commit; eight characters are enough."`
+	To      string `required:"" placeholder:"ENV" help:"The environment that may run it."`
+	Reason  string `help:"Why, for the record."`
+	Github  bool   `help:"Record those whom GitHub says to have approved this workflow's run for the environment, instead of who holds the key."`
+	Remote  bool   `help:"Approve for another machine: the approval must reach the ledger's remote."`
+}
+
+// Run records the approval, and has the executor look at what waits for it.
+func (c *ApproveCmd) Run(ctx context.Context, g *Globals) error {
+	s, err := g.open(ctx, c.To)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if c.Remote {
+		err = s.forRemote(ctx)
+	} else {
+		err = s.fetched(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	v, err := s.journal.View(ctx)
+	if err != nil {
+		return err
+	}
+	record, rec, err := one(v, c.Release, c.To)
+	if err != nil {
+		return err
+	}
+	if own := s.ledger.Own(); !s.ledger.TrustedFor([]string{own}, ledger.Approve, c.To) {
+		return &Exit{promotion.CodeUsage, fmt.Errorf("an approval by this machine would not count: its key %s is not listed in environments/trust.yaml with may: [approve] for %s", own, c.To)}
+	}
+	a := promotion.Approval{Environment: c.To, Record: record, Release: rec.Release, Commit: rec.Commit, By: s.by(), Reason: c.Reason, At: s.journal.Now().UTC()}
+	all := []promotion.Approval{a}
+	if c.Github {
+		if all, err = s.reviewed(ctx, a); err != nil {
+			return err
+		}
+	}
+	for _, a := range all {
+		if err := s.journal.Approve(ctx, a); err != nil {
+			return err
+		}
+	}
+	if c.Remote {
+		if err := s.fetched(ctx); err != nil {
+			return fmt.Errorf("%w; it stands on this machine alone, and the next sync takes it along", err)
+		}
+	} else {
+		s.carried(ctx)
+	}
+	s.client(c.To).Poke(ctx)
+	if v, err = s.journal.View(ctx); err != nil {
+		return err
+	}
+	waits := s.journal.Waits(v, promotion.Request{Environment: c.To, Record: record})
+	if s.Output == "json" {
+		return report.JSON(s.Out, struct {
+			Approvals []promotion.Approval `json:"approvals"`
+			Waits     string               `json:"waits,omitempty"`
+		}{all, waits})
+	}
+	for _, a := range all {
+		fmt.Fprintf(s.Out, "%s approved for %s by %s\n", report.Line(short(a.Release)), c.To, report.Line(a.By))
+	}
+	if waits != "" {
+		_, err = fmt.Fprintf(s.Out, "it still waits: %s\n", report.Line(waits))
+	}
+	return err
+}
+
+// one is the release record that ref means.
+func one(v *promotion.View, ref, environment string) (string, *promotion.ReleaseRecord, error) {
+	found := v.Find(ref)
+	if len(found) == 0 {
+		return "", nil, &Exit{promotion.CodeUsage, fmt.Errorf("no release %q is on record: gate build makes one, gate history %s shows some", ref, environment)}
+	}
+	for _, f := range found[1:] {
+		if v.Releases[f].Release != v.Releases[found[0]].Release {
+			return "", nil, &Exit{promotion.CodeUsage, fmt.Errorf("%q means %d releases: give more of the digest", ref, len(found))}
+		}
+	}
+	return found[0], v.Releases[found[0]], nil
+}
+
+func short(digest string) string { return fmt.Sprintf("%.12s", strings.TrimPrefix(digest, "sha256:")) }
+
+// override records that a request goes past what people have declared.
+func (s *session) override(ctx context.Context, v *promotion.View, r promotion.Request) error {
+	if strings.TrimSpace(r.Reason) == "" {
+		return &Exit{promotion.CodeUsage, errors.New("--override needs --reason: those who are told read it")}
+	}
+	if own := s.ledger.Own(); !s.ledger.TrustedFor([]string{own}, ledger.Promote, r.Environment) {
+		return &Exit{promotion.CodeUsage, fmt.Errorf("an override by this machine would not count: its key %s is not listed in environments/trust.yaml with may: [promote] for %s", own, r.Environment)}
+	}
+	if v.Unapproved(r.Environment, s.ledger.Trust()) != nil {
+		// One more would not help, and would page for nothing.
+		_, why := v.Withheld(r, s.ledger.Trust(), s.journal.Now())
+		return &Exit{promotion.CodeLocked, errors.New(why)}
+	}
+	e, err := s.environment(r.Environment)
+	if err != nil {
+		return err
+	}
+	if len(e.Alerts.Routes()) == 0 {
+		return &Exit{promotion.CodeUsage, fmt.Errorf("an override tells the owners of %s, and nobody is declared to be told: declare alerts in environments/%s.yaml", r.Environment, r.Environment)}
+	}
+	return s.journal.Override(ctx, promotion.Override{
+		Environment: r.Environment, Record: r.Record, Release: r.Release, Commit: r.Commit, By: r.By, Reason: r.Reason, At: s.journal.Now().UTC(),
+	})
+}

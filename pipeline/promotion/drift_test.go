@@ -1,0 +1,226 @@
+package promotion
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/smartcloudops/gate/checks"
+	"github.com/smartcloudops/gate/environments"
+	"github.com/smartcloudops/gate/pipeline/target"
+	"github.com/smartcloudops/gate/policies"
+)
+
+func whats(all []Difference) string {
+	var s []string
+	for _, d := range all {
+		s = append(s, d.What)
+	}
+	return strings.Join(s, " ")
+}
+
+func TestDrift(t *testing.T) {
+	rec := releaseRecord('a')
+	rev := rec.Revision("production")
+	e := rec.Declarations.Environment("production")
+	sound := func() target.Status {
+		f := newFake("production")
+		f.serve(&rev)
+		s, err := f.Status(context.Background())
+		must(t, err)
+		s.Schema = &target.Schema{Release: digest('a'), Left: "md5:1", Now: "md5:1"}
+		return s
+	}
+	for name, c := range map[string]struct {
+		change      func(s *target.Status, v *View)
+		certificate string
+		want        string
+	}{
+		"as desired":             {func(*target.Status, *View) {}, "", ""},
+		"another release":        {func(s *target.Status, _ *View) { s.Stable, s.Revision = digest('b'), digest('b')+"+x" }, "", "release"},
+		"nothing serves":         {func(s *target.Status, _ *View) { s.Stable, s.Revision, s.Instances = "", "", nil }, "", "release instances"},
+		"another configuration":  {func(s *target.Status, _ *View) { s.Revision = digest('a') + "+sha256:0" }, "", "configuration"},
+		"an instance is missing": {func(s *target.Status, _ *View) { s.Instances = s.Instances[:1] }, "", "instances"},
+		"one is not healthy":     {func(s *target.Status, _ *View) { s.Instances[0].Health = target.Degraded }, "", "instances"},
+		"the certificate":        {func(*target.Status, *View) {}, "x509: expired", "certificate"},
+		"the schema was changed": {func(s *target.Status, _ *View) { s.Schema.Now = "md5:2" }, "", "schema"},
+		"it can't be looked at":  {func(s *target.Status, _ *View) { s.Schema.Now, s.Schema.Problem = "", "no connection" }, "", "schema"},
+		"nothing is known of it": {func(s *target.Status, _ *View) { s.Schema = nil }, "", ""},
+		"a promotion is under way": {func(s *target.Status, v *View) {
+			s.Stable, s.Instances, s.Schema.Now = digest('b'), nil, "md5:2"
+			v.Environments["production"].Active = &Transition{}
+		}, "", ""},
+		"nothing is desired, and something serves": {func(_ *target.Status, v *View) { v.Environments["production"].Desired = "" }, "", "release"},
+	} {
+		v := NewView()
+		v.Releases["r"] = rec
+		v.environment("production").Desired = "r"
+		s := sound()
+		c.change(&s, v)
+		if got := whats(v.Drift(e, s, c.certificate)); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// overseer looks at the stage's target.
+func (s *stage) overseer() *Overseer {
+	return &Overseer{
+		Environment: releaseRecord('a').Declarations.Environment("production"), Journal: s.journal, Judge: s.judge, Status: s.target.Status,
+		Log: s.engine.Log, Now: s.engine.Now, Every: time.Millisecond, Reconcile: s.engine.Reconcile,
+	}
+}
+
+func (s *stage) look(o *Overseer) Findings {
+	s.t.Helper()
+	f, err := o.Look(s.t.Context())
+	must(s.t, err)
+	o.found(s.t.Context(), f)
+	return *o.Last()
+}
+
+func TestDriftIsReportedOrReconciled(t *testing.T) {
+	for _, declared := range []string{"", environments.Report, environments.Reconcile} {
+		s := newStage(t)
+		s.release(releaseRecord('a', promoting(func(p *environments.Promotion) { p.Drift = declared })))
+		s.expect(s.promote('a'), Succeeded, CodePass)
+		o := s.overseer()
+		if f := s.look(o); len(f.Drift) > 0 {
+			t.Fatalf("%q: %v", declared, f.Drift)
+		}
+		other := releaseRecord('b').Revision("production")
+		s.target.mu.Lock()
+		s.target.stable = &other
+		s.target.mu.Unlock()
+		if f := s.look(o); len(f.Drift) > 0 {
+			t.Errorf("%q: seen once, it may have passed by: %v", declared, f.Drift)
+		}
+		// Whoever holds an environment stops what goes by itself.
+		must(t, s.journal.Hold(t.Context(), Hold{Environment: "production", Reason: "x", By: "bob"}))
+		if f := s.look(o); whats(f.Drift) != "release" || len(f.Degraded) != 1 || !f.Degraded[0].Own {
+			t.Errorf("%q: %+v", declared, f)
+		}
+		serves := func() string {
+			st, err := s.target.Status(t.Context())
+			must(t, err)
+			return st.Stable
+		}
+		if serves() != digest('b') {
+			t.Error("it was brought back while the environment is held")
+		}
+		must(t, s.journal.Hold(t.Context(), Hold{Environment: "production", By: "bob"}))
+		s.look(o)
+		if declared != environments.Reconcile {
+			time.Sleep(30 * time.Millisecond)
+			if serves() != digest('b') || len(s.view().Environment("production").Operations) > 0 {
+				t.Errorf("%q: it was brought back", declared)
+			}
+			continue
+		}
+		eventually(t, "it is brought back", func() bool { return serves() == digest('a') })
+		s.look(o)
+		if ops := s.view().Environment("production").Operations; len(ops) != 1 || ops[0].Kind != target.Reconciliation || ops[0].From != short(digest('b')) {
+			t.Errorf("on record is %+v", ops)
+		}
+		if f := s.look(o); len(f.Drift) > 0 {
+			t.Errorf("afterwards: %v", f.Drift)
+		}
+	}
+}
+
+func TestAReleaseIsJudgedAgain(t *testing.T) {
+	holding := promoting(func(p *environments.Promotion) { p.Degraded = environments.HoldNext })
+	s := newStage(t)
+	rec := releaseRecord('a', holding)
+	s.release(rec)
+	s.expect(s.promote('a'), Succeeded, CodePass)
+	s.prove(rec)
+	judge := *s.judge
+	o := s.overseer()
+	o.Judge = &judge
+	again := func() []Reason {
+		t.Helper()
+		return s.look(o).Degraded
+	}
+	if r := again(); len(r) > 0 {
+		t.Fatalf("nobody has found it good yet: %+v", r)
+	}
+	d, err := s.judge.Decide(t.Context(), s.view(), rec, "production", policies.Serving)
+	must(t, err)
+	if !d.Decision.Verdict.Promotes() {
+		t.Fatal(Unmet(d.Decision))
+	}
+	_, err = s.journal.Decision(t.Context(), d)
+	must(t, err)
+	if r := again(); len(r) > 0 {
+		t.Fatalf("it is as good as it was: %+v", r)
+	}
+	// A year later all that was measured has expired.
+	judge.Now = func() time.Time { return time.Now().AddDate(1, 0, 0) }
+	r := again()
+	about := map[string]bool{}
+	for _, one := range r {
+		about[one.About] = one.Own
+	}
+	for criterion, own := range map[string]bool{"load": true, "tls": false, "backup": false} {
+		if got, ok := about[criterion]; !ok || got != own {
+			t.Errorf("%s: degraded %v, about the release alone %v: %+v", criterion, ok, got, r)
+		}
+	}
+	// Automatic promotions are held, what mends it is not: a person knows of a fix.
+	s.engine.Degraded = o.Reasons
+	b := releaseRecord('b')
+	s.release(b)
+	s.prove(b)
+	got := func(c byte, change ...func(*Request)) Transition {
+		return s.settled("production", s.ask("production", c, change...))
+	}
+	automatic := func(r *Request) { r.Automatic = true }
+	s.expect(got('b', automatic), Refused, CodeLocked, "is degraded", "gate promote bbbbbbbbbbbb --to production")
+	s.expect(got('b'), Succeeded, CodePass)
+	// A release that is gone is not spoken of any more.
+	if r := again(); len(r) > 0 {
+		t.Errorf("of what serves now nothing was found: %+v", r)
+	}
+	s.sound(digest('b'))
+}
+
+// TestAnAlarmDoesNotBlockItsFix: while a budget burns, or the release's own
+// evidence has expired, what heals that goes.
+func TestAnAlarmDoesNotBlockItsFix(t *testing.T) {
+	v := NewView()
+	rec := releaseRecord('a', promoting(func(p *environments.Promotion) { p.Degraded = environments.HoldNext }))
+	v.Releases["a"], v.Releases["b"] = rec, releaseRecord('b')
+	v.environment("production").Desired = "a"
+	burns := Degraded(nil, nil, &target.Alerts{Firing: []checks.FiringAlert{{Alert: "burn-fast", Summary: "it burns"}, {Alert: "disk"}}})
+	drifted := Degraded(nil, []Difference{{What: "release"}}, nil)
+	own := []Reason{{About: "load", Own: true}}
+	fix := Request{Environment: "production", Release: digest('b'), Record: "b"}
+	automatic, same := fix, fix
+	automatic.Automatic, same.Automatic = true, true
+	same.Release, same.Record = digest('a'), "a"
+	for name, c := range map[string]struct {
+		r       Request
+		reasons []Reason
+		held    bool
+	}{
+		"a person's fix of what burns":          {fix, burns, false},
+		"any automatic one while it burns":      {automatic, burns, true},
+		"an automatic fix of the release's own": {automatic, own, false},
+		"the same release again":                {same, own, true},
+		"an automatic one heals its drift":      {automatic, drifted, false},
+		"nothing is wrong":                      {automatic, nil, false},
+	} {
+		if why := v.heldBack(c.r, c.reasons); (why != "") != c.held {
+			t.Errorf("%s: %q", name, why)
+		}
+	}
+	if len(burns) != 1 || burns[0].Own {
+		t.Errorf("what burns is the service's: %+v", burns)
+	}
+	rec.Declarations.Environment("production").Promotion.Degraded = environments.Report
+	if why := v.heldBack(automatic, burns); why != "" {
+		t.Errorf("it is only reported, and holds: %s", why)
+	}
+}
