@@ -144,9 +144,10 @@ func payloads() map[string]any {
 			From: now.Add(-checks.UptimeWindow).Truncate(time.Second), To: now.Truncate(time.Second), WindowSeconds: 2592000, Seconds: 2592000, OK: 2592000,
 		},
 		"canary": map[string]any{
-			"whole":  false,
-			"stable": arm{Release: "sha256:bbbb", Requests: 3000, Errors: 3, P95: 0.1},
-			"canary": arm{Release: release, Requests: 1000, Errors: 1, P95: 0.1},
+			"whole":    false,
+			"stable":   arm{Release: "sha256:bbbb", Requests: 3000, Errors: 3, P95: 0.1},
+			"canary":   arm{Release: release, Requests: 1000, Errors: 1, P95: 0.1},
+			"baseline": arm{Release: "sha256:bbbb", Requests: 1000, Errors: 1, P95: 0.1},
 			"figures": map[string]any{
 				"sound": true, "faults": []string{}, "lost": 0, "alpha": 0.01, "block_pairs": 100, "block_seconds": 5,
 				"pairs": 990, "needed": 0, "foreseen": true,

@@ -44,12 +44,24 @@ shape := {
 	"stable.release": "digest",
 	"stable.requests": "count",
 	"stable.errors": "count",
+	"stable.synthetic": "count",
 	"stable.p95": "number",
 	"canary.release": "digest",
 	"canary.requests": "count",
 	"canary.errors": "count",
+	"canary.synthetic": "count",
 	"canary.restarts": "count",
 	"canary.p95": "number",
+}
+
+# METADATA
+# title: Shape of a payload with figures
+# description: what was beside the canary
+paired_shape := {
+	"baseline.release": "digest",
+	"baseline.requests": "count",
+	"baseline.errors": "count",
+	"baseline.synthetic": "count",
 }
 
 # METADATA
@@ -101,7 +113,7 @@ faults(p) := lib.faults(p, shape, "payload") | figures_faults(p)
 # description: none where there are no figures, which never pass
 figures_faults(p) := set() if {
 	is_null(figures(p))
-} else := lib.faults(figures(p), figures_shape, "payload.figures")
+} else := lib.faults(figures(p), figures_shape, "payload.figures") | lib.faults(p, paired_shape, "payload")
 
 # METADATA
 # title: Result for one payload
@@ -110,9 +122,9 @@ judge(p) := lib.mistyped(faults(p)) if {
 	count(faults(p)) > 0
 } else := lib.ruled(array.concat(always(p), array.concat(by_arms(p), ending(p))), got_of_arms(p), "") if {
 	is_null(figures(p))
-} else := lib.ruled(array.concat(always(p), made_for(p.figures)), got(p.figures), "") if {
+} else := lib.ruled(array.concat(beside(p), made_for(p.figures)), got(p.figures), "") if {
 	not is_sound(p.figures)
-} else := lib.ruled(array.concat(always(p), array.concat(made_for(p.figures), compared(p.figures))), got(p.figures), synthetic(p.figures))
+} else := lib.ruled(array.concat(beside(p), array.concat(made_for(p.figures), compared(p.figures))), got(p.figures), synthetic(p.figures))
 
 # METADATA
 # title: Demands whatever was compared
@@ -123,6 +135,11 @@ always(p) := [
 	lib.row(p.canary.release == input.release, "error", "the canary runs another release"),
 	lib.row(p.canary.restarts <= limits.max_restarts, "fail", sprintf("the canary restarted %d times, at most %d", [p.canary.restarts, limits.max_restarts])),
 ]
+
+# METADATA
+# title: Demands on what was beside the canary
+# description: a baseline of what is stable; anything else would prove nothing
+beside(p) := array.concat(always(p), [lib.row(p.baseline.release == p.stable.release, "error", "the baseline runs another release than the stable one")])
 
 # METADATA
 # title: Compared in one way

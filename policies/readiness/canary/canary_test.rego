@@ -158,7 +158,7 @@ test_figures_that_do_not_add_up_are_errors if {
 }
 
 test_absent_figures_are_errors if {
-	every path in ["whole", "stable", "canary", "stable/requests", "stable/errors", "stable/p95", "stable/release", "canary/release", "canary/requests", "canary/errors", "canary/restarts", "canary/p95"] {
+	every path in ["whole", "stable", "canary", "stable/requests", "stable/errors", "stable/synthetic", "stable/p95", "stable/release", "canary/release", "canary/requests", "canary/errors", "canary/synthetic", "canary/restarts", "canary/p95"] {
 		fixtures.without("canary", "canary", sprintf("/payload/%s", [path])).verdict == "error"
 	}
 	every path in [
@@ -232,6 +232,22 @@ test_all_traffic_on_the_release_can_only_be_compared_with_before if {
 	with_whole([["canary/p95", 9]]).verdict == "fail"
 	with_whole([["canary/restarts", 1]]).verdict == "fail"
 	with_whole([["stable/requests", 0], ["stable/errors", 0]]).verdict == "inconclusive"
+}
+
+test_a_baseline_of_another_release_is_an_error if {
+	every changes in [[["baseline/release", "sha256:cccc"]], [["stable/release", "sha256:cccc"]]] {
+		c := with_payload(changes)
+		c.verdict == "error"
+		contains(c.why, "the baseline runs another release than the stable one")
+	}
+	unsound := with_payload([["baseline/release", "sha256:cccc"], ["figures/sound", false]])
+	unsound.verdict == "error"
+}
+
+test_a_baseline_that_is_not_told_is_an_error if {
+	every path in ["baseline", "baseline/release", "baseline/requests", "baseline/errors", "baseline/synthetic"] {
+		fixtures.without("canary", "canary", sprintf("/payload/%s", [path])).verdict == "error"
+	}
 }
 
 test_pairs_with_nothing_beside_are_an_error if with_payload([["whole", true]]).verdict == "error"
