@@ -17,7 +17,7 @@ import (
 )
 
 // canary takes the release through the declared comparisons. ended: the promotion
-// is over. The stable arm's figures are returned as what the soak is compared with.
+// is over. The figures of what was beside it are returned, for the soak.
 func (e *Engine) canary(ctx context.Context, t *Transition, rec *ReleaseRecord, rev target.Revision) (ended bool, stable *target.Arm, err error) {
 	steps := rev.Environment.Promotion.Comparisons()
 	t.Rounds = len(steps)
@@ -47,7 +47,11 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 		}
 		before = &arms.Stable
 	}
-	if err := e.Target.StartCanary(ctx, t.Token, rev, c.Weight); err != nil {
+	why, err := e.unlessStopped(ctx, func(ctx context.Context) error { return e.Target.StartCanary(ctx, t.Token, rev, c.Weight) })
+	if why != "" {
+		return true, nil, e.withdraw(ctx, *t, Aborted, CodeLocked, why)
+	}
+	if err != nil {
 		state, code := broken(err)
 		return true, nil, e.withdraw(ctx, *t, state, code, oneLine(err))
 	}
@@ -123,7 +127,13 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 		case verdict == policies.Fail:
 			return true, nil, err
 		case verdict.Promotes():
-			return false, &known.Stable, nil
+			// What was as fresh and got as much is what it is compared with on: of
+			// what is stable, little or nothing may have been left.
+			beside := known.Stable
+			if known.Baseline.Release != "" {
+				beside = known.Baseline
+			}
+			return false, &beside, nil
 		case verdict == policies.Inconclusive:
 			return true, nil, e.withdraw(ctx, *t, Aborted, CodeInconclusive, fmt.Sprintf("after %s: %s", c.Limit, Unmet(d.Decision)))
 		default:
@@ -212,7 +222,7 @@ func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, 
 		if err != nil {
 			return broke(err)
 		}
-		if n := s.Restarts - start.Restarts; n > 0 {
+		if n := unasked(s) - unasked(start); n > 0 {
 			return back(RolledBack, CodeRolledBack, fmt.Sprintf("%d of its instances ended unasked while it was watched", n))
 		}
 		if baseline == nil {
@@ -231,6 +241,16 @@ func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, 
 			return w, &dec, err
 		}
 	}
+}
+
+// unasked is how often instances of what is stable have ended unasked.
+func unasked(s target.Status) (n int) {
+	for _, in := range s.Instances {
+		if in.Role == "stable" {
+			n += in.Restarts
+		}
+	}
+	return n
 }
 
 // synthesize sends declared safe requests to the arms that are compared, at the

@@ -1,6 +1,7 @@
 package promotion
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,8 +40,15 @@ func (v *View) ContractDue(environment string, r *ReleaseRecord) *environments.C
 // NoReturn says, before a release is promoted, that no earlier one can be gone
 // back to after it; empty where one can.
 func (v *View) NoReturn(environment string, r *ReleaseRecord) string {
+	serves := v.Releases[v.Environment(environment).Desired]
+	if serves == nil {
+		return ""
+	}
+	if c := v.left(environment, serves, r.Release); c != nil {
+		return fmt.Sprintf("the contract %s, which release %s has left, begins before release %s: from then on %s can't go back to any release before %s", c.Name, short(serves.Release), short(r.Release), environment, short(serves.Release))
+	}
 	c := v.ContractDue(environment, r)
-	if c == nil || v.Environment(environment).Desired == "" {
+	if c == nil {
 		return ""
 	}
 	when := "after its soak"
@@ -57,6 +65,20 @@ func deferred(r *ReleaseRecord, environment string) bool {
 	return e != nil && e.Promotion.From == ""
 }
 
+// left is the contract that the release that serves has left for the promotion of
+// the next one; nil: none, or that one is from before, and needs what would be
+// taken away.
+func (v *View) left(environment string, serves *ReleaseRecord, next string) *environments.Contract {
+	c := v.ContractDue(environment, serves)
+	if c == nil || !deferred(serves, environment) {
+		return nil
+	}
+	if slices.ContainsFunc(v.Environment(environment).History, func(h Transition) bool { return h.State == Succeeded && h.Release == next }) {
+		return nil
+	}
+	return c
+}
+
 // contract takes away what only earlier releases need, once the release has
 // proved itself, and ends the promotion. The release serves whatever comes of it.
 func (e *Engine) contract(ctx context.Context, t Transition, rec *ReleaseRecord) error {
@@ -67,6 +89,9 @@ func (e *Engine) contract(ctx context.Context, t Transition, rec *ReleaseRecord)
 	c := v.ContractDue(e.Environment, rec)
 	if c == nil || t.Kind != Promote || deferred(rec, e.Environment) {
 		return e.end(ctx, t, Succeeded, CodePass, "")
+	}
+	if why := cmp.Or(e.stopAsked(ctx), e.holdAsked(ctx)); why != "" {
+		return e.end(ctx, t, Succeeded, CodePass, fmt.Sprintf("it serves; its contract %s was not begun: %s; the next promotion of a release that declares it begins it", c.Name, why))
 	}
 	t.Contract, t.Overdue = c.Name, false
 	if err := e.record(ctx, &t, Contract, "no release before it can be gone back to from here on"); err != nil {
@@ -90,12 +115,9 @@ func (e *Engine) overdue(ctx context.Context, t *Transition) (stop bool, err err
 		return false, err
 	}
 	serves := v.Releases[t.From]
-	c := v.ContractDue(e.Environment, serves)
-	if c == nil || t.Kind != Promote || !deferred(serves, e.Environment) {
+	c := v.left(e.Environment, serves, t.Release)
+	if c == nil || t.Kind != Promote {
 		return false, nil
-	}
-	if slices.ContainsFunc(v.Environment(e.Environment).History, func(h Transition) bool { return h.State == Succeeded && h.Release == t.Release }) {
-		return false, nil // it is from before, and needs what would be taken away
 	}
 	t.Contract, t.Overdue = c.Name, true
 	if err := e.record(ctx, t, Contract, "left by release "+short(serves.Release)); err != nil {

@@ -191,7 +191,13 @@ func (e *Engine) complete(ctx context.Context, t Transition, rec *ReleaseRecord,
 	if err := e.record(ctx, &t, Complete, ""); err != nil {
 		return err
 	}
-	if err := e.Target.Complete(ctx, t.Token, rec.Revision(e.Environment)); err != nil {
+	why, err := "", error(nil)
+	if do := func(ctx context.Context) error { return e.Target.Complete(ctx, t.Token, rec.Revision(e.Environment)) }; t.Kind == Rollback {
+		err = do(ctx)
+	} else if why, err = e.unlessStopped(ctx, do); why != "" {
+		return e.withdraw(ctx, t, Aborted, CodeLocked, why)
+	}
+	if err != nil {
 		there := false
 		if t.Kind == Rollback {
 			// Nobody wants to go back to what it flees from. What was said may be about

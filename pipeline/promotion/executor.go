@@ -58,6 +58,7 @@ func (e *Engine) mine(ctx context.Context, v *View) (*View, error) {
 		t := *a
 		t.Step, t.State, t.Code, t.At = End, Aborted, CodeInternal, e.Now().UTC()
 		t.Why = "the executor that began it is gone; another has taken over"
+		t.ContractFailed = t.Contract != "" // for all that is known: it is tried again
 		if _, err := e.Journal.Record(ctx, t); err != nil {
 			return v, err
 		}

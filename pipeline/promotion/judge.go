@@ -105,6 +105,34 @@ func (j *Judge) Input(v *View, r *ReleaseRecord, environment string) (checks.Inp
 	}, nil
 }
 
+// Predecessors are the releases that r replaces in the environments that are
+// promoted into from the named one, however many steps on: each change from one
+// of them is proved by itself. The first is the one of Input.
+func (v *View) Predecessors(r *ReleaseRecord, environment string) []string {
+	out := []string{v.Previous(replacedIn(r.Declarations, environment), r.Release)}
+	for _, e := range r.Declarations.Environments {
+		if e.Name != environment && provedIn(r.Declarations, e.Name) == environment {
+			if p := v.Previous(e.Name, r.Release); !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// provedIn is where a release proves itself before it gets into the environment:
+// the first of those that lead there.
+func provedIn(d *environments.Declarations, environment string) string {
+	for range d.Environments {
+		e := d.Environment(environment)
+		if e == nil || e.Promotion.From == "" {
+			break
+		}
+		environment = e.Promotion.From
+	}
+	return environment
+}
+
 // replacedIn is the environment whose present release an update proved in the
 // named one is about: the next one that is promoted into, or itself.
 func replacedIn(d *environments.Declarations, environment string) string {
@@ -254,6 +282,10 @@ func (j *Judge) Decide(ctx context.Context, v *View, r *ReleaseRecord, environme
 			// About the environment itself: its declarations, and once it serves,
 			// what it serves.
 			at.Environment = own
+		}
+		if c.Scope == checks.OfRelease && in.Environment != own {
+			at.Environment = r.Declarations.Environment(provedIn(r.Declarations, environment))
+			at.Previous = v.Previous(environment, r.Release)
 		}
 		at = j.on(v, c, at, stage)
 		if stage == policies.Proposal {

@@ -39,7 +39,7 @@ func (p *printer) arms(a *target.Arms) {
 	for _, arm := range []struct {
 		name string
 		target.Arm
-	}{{"canary", a.Canary}, {"stable", a.Stable}} {
+	}{{"canary", a.Canary}, {"baseline", a.Baseline}, {"stable", a.Stable}} {
 		if arm.Release != "" {
 			p.hang("             ", fmt.Sprintf("%s %s: %d requests (%d of gate's own), %d errors, p50 %.0f ms, p95 %.0f ms, %d restarts", arm.name, short(arm.Release), arm.Requests, arm.Synthetic, arm.Errors, 1000*arm.P50, 1000*arm.P95, arm.Restarts))
 		}

@@ -56,7 +56,7 @@ func (s *state) inputFor(ctx context.Context, environment string) (checks.Input,
 			return checks.Input{}, fmt.Errorf("%w: environment %.80q at commit %.12s", environments.ErrNotDeclared, environment, s.exported.Commit)
 		}
 	}
-	return s.input(ctx, e)
+	return s.input(ctx, e, "")
 }
 
 // Claim is what the run has measured, for somebody to sign.

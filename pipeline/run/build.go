@@ -1,9 +1,11 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/smartcloudops/gate/checks"
 	"github.com/smartcloudops/gate/environments"
@@ -73,8 +75,9 @@ func (s *state) build(known string) func(context.Context, func(string)) (bool, e
 	}
 }
 
-// input is what the checks look at.
-func (s *state) input(ctx context.Context, e *environments.Environment) (checks.Input, error) {
+// input is what the checks look at. previous is the release that is replaced;
+// empty: the first of those that may be.
+func (s *state) input(ctx context.Context, e *environments.Environment, previous string) (checks.Input, error) {
 	v, err := s.Journal.View(ctx)
 	if err != nil {
 		return checks.Input{}, err
@@ -84,7 +87,36 @@ func (s *state) input(ctx context.Context, e *environments.Environment) (checks.
 		return in, err
 	}
 	in.Source, in.Tools, in.Proposal = s.exported.Dir, s.Tools, s.proposal()
+	in.Previous = cmp.Or(previous, in.Previous)
 	return in, nil
+}
+
+// predecessors are the releases for each of which one of the checks has to be
+// taken: where several environments are promoted into, each may serve another one.
+func (s *state) predecessors(ctx context.Context, e *environments.Environment, cs ...checks.Check) ([]string, error) {
+	if !s.hasRelease() {
+		return []string{""}, nil
+	}
+	v, err := s.Journal.View(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out, keys []string
+	for _, p := range v.Predecessors(s.record, e.Name) {
+		in, err := s.input(ctx, e, p)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range cs {
+			if key := c.Key(in); !slices.Contains(keys, key) {
+				keys = append(keys, key)
+				if !slices.Contains(out, p) {
+					out = append(out, p)
+				}
+			}
+		}
+	}
+	return out, nil
 }
 
 // check measures, unless the same has been measured and may still stand.
@@ -94,14 +126,22 @@ func (s *state) check(c checks.Check, e *environments.Environment, name string, 
 		st.estimate = c.Estimate(checks.Input{Declarations: s.decl, Environment: e})
 	}
 	st.do = func(ctx context.Context, note func(string)) (bool, error) {
-		m, err := s.measure(ctx, c, e, note)
+		ps, err := s.predecessors(ctx, e, c)
 		if err != nil {
-			return false, fmt.Errorf("%s: %w", name, err)
+			return false, err
 		}
-		s.mu.Lock()
-		s.result.Evidence = append(s.result.Evidence, m)
-		s.mu.Unlock()
-		return m.Reused, nil
+		reused := true
+		for _, p := range ps {
+			m, err := s.measure(ctx, c, e, p, note)
+			if err != nil {
+				return false, fmt.Errorf("%s: %w", name, err)
+			}
+			s.mu.Lock()
+			s.result.Evidence = append(s.result.Evidence, m)
+			s.mu.Unlock()
+			reused = reused && m.Reused
+		}
+		return reused, nil
 	}
 	return st
 }
@@ -116,9 +156,17 @@ func (s *state) drills(cs []checks.Check, e *environments.Environment, name stri
 		}
 	}
 	st.do = func(ctx context.Context, note func(string)) (bool, error) {
-		all, err := s.drill(ctx, cs, e, note)
+		ps, err := s.predecessors(ctx, e, cs...)
 		if err != nil {
-			return false, fmt.Errorf("%s: %w", name, err)
+			return false, err
+		}
+		var all []Measured
+		for _, p := range ps {
+			some, err := s.drill(ctx, cs, e, p, note)
+			if err != nil {
+				return false, fmt.Errorf("%s: %w", name, err)
+			}
+			all = append(all, some...)
 		}
 		reused := true
 		for _, m := range all {

@@ -15,8 +15,9 @@ import (
 	"github.com/smartcloudops/gate/pipeline/release"
 )
 
-// measure returns the evidence that a check has or makes.
-func (s *state) measure(ctx context.Context, c checks.Check, e *environments.Environment, note func(string)) (Measured, error) {
+// measure returns the evidence that a check has or makes, where the release
+// replaces previous.
+func (s *state) measure(ctx context.Context, c checks.Check, e *environments.Environment, previous string, note func(string)) (Measured, error) {
 	in := checks.Input{
 		Declarations: s.decl, Environment: e, Root: environments.Dir, Source: s.exported.Dir, Tools: s.Tools,
 		SourceDigest: s.source, TreeDigest: s.exported.TreeDigest,
@@ -25,11 +26,11 @@ func (s *state) measure(ctx context.Context, c checks.Check, e *environments.Env
 	early := !onRunning(c) && !s.hasRelease()
 	var err error
 	if !early {
-		m, ok, err := s.reuse(ctx, c, e)
+		m, ok, err := s.reuse(ctx, c, e, previous)
 		if err != nil || ok {
 			return m, err
 		}
-		if in, err = s.input(ctx, e); err != nil {
+		if in, err = s.input(ctx, e, previous); err != nil {
 			return Measured{}, err
 		}
 	}
@@ -56,7 +57,7 @@ func (s *state) measure(ctx context.Context, c checks.Check, e *environments.Env
 			return Measured{}, context.Cause(ctx)
 		case <-s.hasBuilt:
 		}
-		if in, err = s.input(ctx, e); err != nil {
+		if in, err = s.input(ctx, e, previous); err != nil {
 			return Measured{}, err
 		}
 	}
@@ -79,10 +80,10 @@ func (s *state) reach(ctx context.Context, e *environments.Environment, in *chec
 
 // drill measures the drills that have no evidence yet, as phases of one run of
 // load.
-func (s *state) drill(ctx context.Context, cs []checks.Check, e *environments.Environment, note func(string)) (all []Measured, err error) {
+func (s *state) drill(ctx context.Context, cs []checks.Check, e *environments.Environment, previous string, note func(string)) (all []Measured, err error) {
 	var due []checks.Check
 	for _, c := range cs {
-		m, ok, err := s.reuse(ctx, c, e)
+		m, ok, err := s.reuse(ctx, c, e, previous)
 		if err != nil {
 			return nil, err
 		}
@@ -95,7 +96,7 @@ func (s *state) drill(ctx context.Context, cs []checks.Check, e *environments.En
 	if len(due) == 0 {
 		return all, nil
 	}
-	in, err := s.input(ctx, e)
+	in, err := s.input(ctx, e, previous)
 	if err != nil {
 		return nil, err
 	}
@@ -164,11 +165,11 @@ func (s *state) hasRelease() bool {
 // reuse finds a completed run of the same key that may still stand. A failure
 // stands like a success: only measuring anew with --fresh, which pools, or a
 // changed key supersedes it.
-func (s *state) reuse(ctx context.Context, c checks.Check, e *environments.Environment) (Measured, bool, error) {
+func (s *state) reuse(ctx context.Context, c checks.Check, e *environments.Environment, previous string) (Measured, bool, error) {
 	if s.opts.Fresh {
 		return Measured{}, false, nil
 	}
-	in, err := s.input(ctx, e)
+	in, err := s.input(ctx, e, previous)
 	if err != nil {
 		return Measured{}, false, err
 	}
@@ -238,6 +239,9 @@ func (s *state) request(e *environments.Environment) func(context.Context, func(
 		if st.Revision == s.record.Revision(e.Name).ID() && v.Environment(e.Name).Desired != "" {
 			note("it serves already")
 			return true, nil
+		}
+		if why := v.NoReturn(e.Name, s.record); why != "" {
+			note(why)
 		}
 		t, err := Ask(ctx, s.Journal, x, promotion.Request{
 			Environment: e.Name, Release: s.record.Release, Commit: s.record.Commit, Record: s.digest, By: s.By, Automatic: true,

@@ -240,7 +240,7 @@ func (d *drills) strangers() map[int]string {
 			continue
 		}
 		for _, in := range e.Actual.Instances {
-			known[in.PID] = in.Role == "stable" || in.Role == "canary" || in.Role == "warm"
+			known[in.PID] = in.Role == "stable" || in.Role == "canary" || in.Role == "baseline" || in.Role == "warm"
 		}
 		pid, err := d.client(environment).PID(d.t.Context())
 		if err != nil {

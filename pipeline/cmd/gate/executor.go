@@ -54,6 +54,15 @@ func (x *executor) Ensure(ctx context.Context, e *environments.Environment) erro
 	return x.spawn(ctx, err == nil)
 }
 
+// wake starts the daemon where none answers. One that does goes on with what is
+// under way and goes back, whatever has changed here since it began.
+func (s *session) wake(ctx context.Context, e *environments.Environment) error {
+	if _, err := s.client(e.Name).Version(ctx); err == nil {
+		return nil
+	}
+	return s.executor(e.Name).Ensure(ctx, e)
+}
+
 func (x *executor) spawn(ctx context.Context, takeOver bool) error {
 	paths := x.paths(x.environment)
 	if err := os.MkdirAll(paths.Dir(), 0o711); err != nil {

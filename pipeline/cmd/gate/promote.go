@@ -133,7 +133,11 @@ func (s *session) ask(ctx context.Context, r promotion.Request, f RemoteFlags) e
 		return err
 	}
 	x := s.executor(r.Environment)
-	if err := x.Ensure(ctx, e); err != nil {
+	ensure := x.Ensure
+	if r.Rollback {
+		ensure = s.wake
+	}
+	if err := ensure(ctx, e); err != nil {
 		return err
 	}
 	err = s.follow(ctx, r, "", func(note func(string)) (promotion.Transition, error) {

@@ -40,7 +40,7 @@ func (c *ResumeCmd) Run(ctx context.Context, g *Globals) error {
 	a := *ev.Active
 	fmt.Fprintf(s.Err, "gate: request %.12s by %s for release %.19s was at %s; if nobody carries it on, it is %s\n", a.Request, a.By, a.Release, ev.Reached, ev.Fate())
 	x := s.executor(c.Environment)
-	if err := x.Ensure(ctx, e); err != nil {
+	if err := s.wake(ctx, e); err != nil {
 		return err
 	}
 	r := promotion.Request{Environment: c.Environment, Release: a.Release, Rollback: a.Kind == promotion.Rollback}
