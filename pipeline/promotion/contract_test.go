@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
@@ -226,4 +227,75 @@ type lossy struct{ *fake }
 
 func (l lossy) Complete(ctx context.Context, token int64, rev target.Revision) error {
 	return errors.Join(l.fake.Complete(ctx, token, rev), errors.New("no answer"))
+}
+
+// TestContractIsNotBegun: somebody who wants back, or that nothing moves, is heard
+// until the last moment.
+func TestContractIsNotBegun(t *testing.T) {
+	s := newStage(t)
+	c := s.contracting()
+	s.serves('a')
+	s.release(releaseRecord('b', contracts("drop-old")))
+	var asked string
+	s.target.before = func(op string) {
+		if op == "retire" && asked == "" {
+			asked = s.ask("production", 'a', back)
+		}
+	}
+	s.expect(s.promote('b'), Succeeded, CodePass, "its contract drop-old was not begun", "asked for a rollback")
+	s.expect(s.settled("production", asked), Succeeded, CodePass)
+	if s.sound(digest('a')); len(c.done) != 0 {
+		t.Errorf("it was carried out for %.15v", c.done)
+	}
+
+	s.target.before = func(op string) {
+		if op == "retire" {
+			must(t, s.journal.Hold(t.Context(), Hold{Environment: "production", Reason: "look at it", By: "ann", At: time.Now()}))
+		}
+	}
+	s.expect(s.settled("production", s.ask("production", 'b')), Succeeded, CodePass, "its contract drop-old was not begun", "look at it")
+	if len(c.done) != 0 {
+		t.Errorf("it was carried out for %.15v", c.done)
+	}
+}
+
+// TestContractThatWasLeft is announced before the promotion that begins with it.
+func TestContractThatWasLeft(t *testing.T) {
+	s := newScene(t)
+	f := newFake("staging")
+	e := s.engine("staging", f)
+	e.Target = &contracting{fake: f}
+	a := s.release(releaseRecord('a', contracts("drop-old")))
+	b := s.release(releaseRecord('b'))
+	s.run(e)
+	if got := s.settled("staging", s.ask("staging", 'a')); got.State != Succeeded {
+		t.Fatalf("%+v", got)
+	}
+	v := s.view()
+	if why := v.NoReturn("staging", v.Releases[b]); !strings.Contains(why, "drop-old, which release aaaaaaaaaaaa has left") {
+		t.Errorf("it is not announced: %q", why)
+	}
+	if why := v.NoReturn("staging", v.Releases[a]); strings.Contains(why, "has left") {
+		t.Errorf("what serves begins nothing: %q", why)
+	}
+}
+
+// TestStoppedInComplete: a rollback does not wait until the release has all the
+// traffic, and what it would take from there on is not begun.
+func TestStoppedInComplete(t *testing.T) {
+	s := newStage(t)
+	s.serves('a')
+	s.release(releaseRecord('b'))
+	var asked string
+	s.target.before = func(op string) {
+		if op == "complete" && asked == "" {
+			asked = s.ask("production", 'a', back)
+			// It takes its time, as instances that start do.
+			for deadline := time.Now().Add(10 * s.engine.Tick); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			}
+		}
+	}
+	s.expect(s.promote('b'), Aborted, CodeLocked, "asked for a rollback")
+	s.settled("production", asked)
+	s.sound(digest('a'))
 }

@@ -195,7 +195,7 @@ func (f *fake) Status(ctx context.Context) (target.Status, error) {
 	return target.Status{
 		Environment: f.environment, Revision: id(f.stable), Stable: released(f.stable), Canary: released(f.canary),
 		Warm: released(f.warm), Weight: f.weight, Token: f.token, Restarts: f.restarts,
-		Instances: slices.Concat(instances("stable", f.stable), instances("baseline", f.baseline), f.canaryInstances(), instances("warm", f.warm)),
+		Instances: slices.Concat(restarted(instances("stable", f.stable), f.restarts), instances("baseline", f.baseline), f.canaryInstances(), instances("warm", f.warm)),
 		Empty:     !f.notEmpty && len(f.migrated) == 0,
 	}, nil
 }
@@ -219,6 +219,14 @@ func instances(role string, r *target.Revision) (out []target.Instance) {
 }
 
 // canaryInstances are as many as the stable ones with all traffic.
+// restarted is the first of the instances, ended unasked n times.
+func restarted(all []target.Instance, n int) []target.Instance {
+	if len(all) > 0 {
+		all[0].Restarts = n
+	}
+	return all
+}
+
 func (f *fake) canaryInstances() []target.Instance {
 	all := instances("canary", f.canary)
 	if f.weight == 100 && f.canary != nil {
@@ -230,6 +238,8 @@ func (f *fake) canaryInstances() []target.Instance {
 	}
 	return all
 }
+
+const baselineP99 = 0.04
 
 func (f *fake) Arms(ctx context.Context) (target.Arms, error) {
 	if err := ctx.Err(); err != nil {
@@ -262,6 +272,7 @@ func (f *fake) Arms(ctx context.Context) (target.Arms, error) {
 	}
 	if f.baseline != nil {
 		arms.Baseline = arm(f.baseline)
+		arms.Baseline.P99 = baselineP99 // to tell them apart
 	}
 	return arms, nil
 }

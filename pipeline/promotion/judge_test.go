@@ -228,6 +228,41 @@ func TestDecideUpdateIsFromWhatServesNow(t *testing.T) {
 	}
 }
 
+// TestDecideInAChain: wherever a release comes to, it has proved itself in the
+// first environment, against what it replaces there.
+func TestDecideInAChain(t *testing.T) {
+	j, r := newJudge(t), releaseRecord('a')
+	d := r.Declarations
+	for name, from := range map[string]string{"europe": "production", "america": "staging"} {
+		e := *d.Environment("production")
+		e.Name, e.Promotion.From = name, from
+		d.Environments = append(d.Environments, &e)
+	}
+	l := &log{t: t}
+	l.release('a')
+	l.promotion("r1", l.release('b'), 'b', Succeeded) // into production
+	v := l.fold()
+	if got, want := v.Predecessors(r, "staging"), []string{digest('b'), digest('a')}; !slices.Equal(got, want) {
+		t.Errorf("an update from %.19v is to be proved, want %.19v", got, want)
+	}
+	keys := map[string]string{}
+	for _, environment := range []string{"production", "europe", "america"} {
+		dec, err := j.Decide(t.Context(), v, r, environment, policies.Promotion)
+		must(t, err)
+		update, tls := dec.Input.Expected["update"], dec.Input.Expected["tls"]
+		if update.Environment != "staging" {
+			t.Errorf("into %s it is to be proved in %s", environment, update.Environment)
+		}
+		if from := d.Environment(environment).Promotion.From; tls.Environment != from {
+			t.Errorf("%s is looked at before %s, want %s", tls.Environment, environment, from)
+		}
+		keys[environment] = update.Key
+	}
+	if keys["europe"] != keys["america"] || keys["europe"] == keys["production"] {
+		t.Errorf("the same update is asked for where others are replaced: %v", keys)
+	}
+}
+
 func TestDecideBootstrap(t *testing.T) {
 	j, r := newJudge(t), releaseRecord('a')
 	l := &log{t: t}
@@ -343,9 +378,10 @@ func compared(t *testing.T, j *Judge, r *ReleaseRecord, requests, errors int64, 
 	}
 	f := a.Figures()
 	c := Comparison{Figures: &f, Arms: target.Arms{
-		Since:  time.Now(),
-		Stable: target.Arm{Release: digest('b'), Requests: requests, P95: 0.1},
-		Canary: target.Arm{Release: r.Release, Requests: requests, Errors: errors, P95: 0.1 * slower},
+		Since:    time.Now(),
+		Stable:   target.Arm{Release: digest('b'), Requests: requests, P95: 0.1},
+		Baseline: target.Arm{Release: digest('b'), Requests: requests, P95: 0.1},
+		Canary:   target.Arm{Release: r.Release, Requests: requests, Errors: errors, P95: 0.1 * slower},
 	}}
 	for _, f := range change {
 		f(&c)
@@ -371,6 +407,7 @@ func TestCompare(t *testing.T) {
 		"other margins":          {compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Figures.Latency.Margin = 0.5 }), policies.Error},
 		"restarted":              {compared(t, j, r, 5, 0, 1, func(c *Comparison) { c.Canary.Restarts = 1 }), policies.Fail},
 		"another release's":      {compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Canary.Release = digest('c') }), policies.Error},
+		"another baseline":       {compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Baseline.Release = digest('c') }), policies.Error},
 		"arms alone":             {compared(t, j, r, 3000, 0, 1, alone), policies.Inconclusive},
 		"all at once":            {compared(t, j, r, 3000, 0, 1, whole), policies.Warn},
 		"all at once, errors":    {compared(t, j, r, 3000, 300, 1, whole), policies.Fail},

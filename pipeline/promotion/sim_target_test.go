@@ -247,7 +247,7 @@ func (m simTargetOf) Status(ctx context.Context) (target.Status, error) {
 	}
 	return target.Status{
 		Revision: id(m.stable), Stable: released(m.stable), Canary: released(m.canary), Warm: released(m.warm),
-		Weight: m.weight, Token: m.token, Restarts: m.restarts, Empty: len(m.served) == 0,
+		Weight: m.weight, Token: m.token, Restarts: m.restarts, Instances: restarted([]target.Instance{{Role: "stable"}}, m.restarts), Empty: len(m.served) == 0,
 	}, ctx.Err()
 }
 

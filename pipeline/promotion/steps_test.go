@@ -130,6 +130,29 @@ func TestSteps(t *testing.T) {
 }
 
 // TestBlueGreen: all traffic at once is compared with what was before it.
+// TestSoakGoesOnFromTheBaseline: under great weights nothing may have been left
+// for what is stable, and nothing shows beside nothing.
+func TestSoakGoesOnFromTheBaseline(t *testing.T) {
+	s := newStage(t)
+	s.serves('a')
+	s.release(releaseRecord('b'))
+	soaked := false
+	s.compared(func(_ int, arms target.Arms) policies.Verdict {
+		if arms.Baseline.Release != "" {
+			return policies.Pass
+		}
+		soaked = true
+		if arms.Stable.P99 != baselineP99 || arms.Stable.Release != digest('a') || arms.Canary.Release != digest('b') {
+			t.Errorf("compared is %+v", arms)
+		}
+		return policies.Fail
+	})
+	s.expect(s.promote('b'), RolledBack, CodeRolledBack)
+	if !soaked {
+		t.Error("it was not compared in the soak")
+	}
+}
+
 func TestBlueGreen(t *testing.T) {
 	s := newStage(t)
 	s.serves('a')
