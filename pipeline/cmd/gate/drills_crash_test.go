@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"time"
@@ -174,6 +177,60 @@ func (d *drills) killedPromotion() {
 		d.want(promotion.CodePass, "ledger", "verify")
 		d.noOrphans()
 	}
+}
+
+// interrupted ends whoever asks, and then the daemon, in the middle of a
+// promotion, as Ctrl-C and a service manager do: each says what becomes of it.
+func (d *drills) interrupted() {
+	analysing := func(release string) (cmd *exec.Cmd, said *bytes.Buffer) {
+		said = new(bytes.Buffer)
+		cmd = d.command(d.t.Context(), d.clone, "promote", release, "--to", "production")
+		cmd.Stdout, cmd.Stderr = said, said
+		if err := cmd.Start(); err != nil {
+			d.t.Fatal(err)
+		}
+		d.eventually(30*time.Second, "the canary is looked at", func() bool {
+			a := d.look("production").Active
+			return a != nil && a.Step == promotion.Analyse
+		})
+		return cmd, said
+	}
+	old := d.healthy("production", 30*time.Second).Actual.Stable
+	next := d.other(old)
+	tr := d.drive("production", 50)
+
+	cmd, said := analysing(next)
+	_ = cmd.Process.Signal(os.Interrupt)
+	_ = cmd.Wait() // the exit code says it
+	if code := cmd.ProcessState.ExitCode(); code != promotion.CodeInternal || !strings.Contains(said.String(), "the daemon of production goes on with it") {
+		d.t.Errorf("stopped by Ctrl-C: exit %d: %s", code, said)
+	}
+	r := d.want(promotion.CodePass, "resume", "production")
+	if got := d.healthy("production", 30*time.Second).Actual.Stable; got != next || !strings.Contains(r.err, "was at analyse") {
+		d.t.Errorf("%.19s serves, want %.19s: %s", got, next, r)
+	}
+
+	daemon := d.daemon("production")
+	cmd, _ = analysing(old)
+	if err := syscall.Kill(daemon, syscall.SIGTERM); err != nil {
+		d.t.Fatal(err)
+	}
+	d.eventually(30*time.Second, "the daemon has ended", func() bool { return !running(daemon) })
+	r = d.gate("resume", "production")
+	if r.code == promotion.CodePass || !strings.Contains(r.err, "it is undone") || !strings.Contains(r.out, "ask again") {
+		d.t.Errorf("resumed after the daemon was stopped: %s", r)
+	}
+	_ = cmd.Wait() // the record says how it ended
+	if got := d.healthy("production", 30*time.Second).Actual.Stable; got != next {
+		d.t.Errorf("%.19s serves, want %.19s as before", got, next)
+	}
+	if r = d.want(promotion.CodePass, "resume", "production"); !strings.Contains(r.out, "nothing is under way") {
+		d.t.Errorf("with nothing to resume: %s", r)
+	}
+	tr.end()
+	d.t.Log(tr)
+	d.want(promotion.CodePass, "ledger", "verify")
+	d.noOrphans()
 }
 
 // downAndUp stops everything and starts it again: what was desired serves, and

@@ -64,6 +64,7 @@ func TestDrills(t *testing.T) {
 		{"two promotions at once", (*drills).twoAtOnce},
 		{"hold", (*drills).hold},
 		{"killed in a promotion", (*drills).killedPromotion},
+		{"interrupted and resumed", (*drills).interrupted},
 		{"a canary that fails", (*drills).badCanary},
 		{"down and up", (*drills).downAndUp},
 	} {
