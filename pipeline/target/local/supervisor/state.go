@@ -111,7 +111,8 @@ func (s *Supervisor) save() error {
 	if err != nil {
 		return err
 	}
-	if err := durable.Replace(s.opt.StateFile, append(b, '\n'), 0o600); err != nil {
+	err = s.opt.Reserve.Do(func() error { return durable.Replace(s.opt.StateFile, append(b, '\n'), 0o600) })
+	if err != nil {
 		return fmt.Errorf("write the instances' state: %w", err)
 	}
 	return nil
