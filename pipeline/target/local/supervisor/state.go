@@ -141,4 +141,8 @@ func tokenMark(file string) (string, error) {
 	return hex.EncodeToString(sum[:16]) + ".", nil
 }
 
+// Token is a variable for what is no instance, and must end with the daemon as an
+// instance ends that no record vouches for: by the next New.
+func (s *Supervisor) Token() string { return TokenName + "=" + newToken(s.mark) }
+
 func newToken(mark string) string { return mark + rand.Text() }
