@@ -97,6 +97,7 @@ type Daemon struct {
 	leaving map[string]bool // instances that are being stopped
 	front   *balancer.Balancer
 	lis     net.Listener
+	inForce *environments.Environment // whose address and certificate front has
 	db      *cluster.Cluster
 	problem string
 	// troubles are what goes wrong beside, by what it is about; empty: nothing.
@@ -178,6 +179,7 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if err := d.certify(d.st.Environment); err != nil {
 		return nil, err
 	}
+	d.inForce = d.st.Environment
 	if o.Hold {
 		d.grip = &grip{folder: o.Paths.dir(), log: o.Log}
 	}
