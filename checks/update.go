@@ -58,6 +58,9 @@ func updateDrill(ctx context.Context, r *DrillRun) (Measurement, error) {
 	if !ok {
 		return Measurement{Status: Unavailable, Reason: "what runs the environment can't replace its instances on request"}, nil
 	}
+	if why := drillRefused(r.in); why != "" {
+		return Measurement{Status: Unavailable, Reason: why}, nil
+	}
 	if err := r.lead(ctx); err != nil {
 		return Measurement{}, err
 	}

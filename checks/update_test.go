@@ -293,6 +293,11 @@ func TestUpdateSaysWhatItLacks(t *testing.T) {
 		"no release":  func(in *Input) { in.Release = "" },
 		"no previous": func(in *Input) { in.Previous = "" },
 		"no app":      func(in *Input) { in.Declarations = nil },
+		"promoted into": func(in *Input) {
+			e := *in.Environment
+			e.Promotion.From = "staging"
+			in.Environment = &e
+		},
 	} {
 		if m, _, err := s.run(t.Context(), change); err != nil || m.Status != Unavailable || m.Reason == "" {
 			t.Errorf("%s: %s %q %v", name, m.Status, m.Reason, err)

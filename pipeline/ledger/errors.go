@@ -80,7 +80,7 @@ func gitError(what, stderr string, err error) error {
 		said = err.Error()
 	}
 	switch {
-	case strings.Contains(stderr, "No space left on device"), strings.Contains(stderr, "Disk quota exceeded"):
+	case strings.Contains(stderr, "No space left on device"), strings.Contains(stderr, "Out of diskspace"), strings.Contains(stderr, "Disk quota exceeded"):
 		return fmt.Errorf("%w: %s: %s; free some space and try again", ErrNoSpace, what, said)
 	case strings.Contains(stderr, "Read-only file system"), strings.Contains(stderr, "Permission denied") && !strings.Contains(stderr, "publickey"):
 		return fmt.Errorf("%w: %s: %s; make it writable or set GATE_STATE to another folder", ErrReadOnly, what, said)

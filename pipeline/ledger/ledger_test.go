@@ -181,6 +181,7 @@ func oneLine(t *testing.T, err, want error) {
 
 func TestGitsWordsAreClassified(t *testing.T) {
 	for said, want := range map[string]error{
+		"fatal: sha1 file 'x' write error. Out of diskspace":                                                           ErrNoSpace,
 		"fatal: write error: No space left on device\nfast-import: dumping crash report to x":                          ErrNoSpace,
 		"error: unable to create temporary file: Read-only file system":                                                ErrReadOnly,
 		"fatal: Unable to create temporary file './objects/pack/tmp_pack_XXXXXX': Permission denied":                   ErrReadOnly,

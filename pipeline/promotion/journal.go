@@ -41,6 +41,8 @@ type Journal struct {
 	// Appended is called after something was recorded or asked for here; nil: nobody
 	// wants to know.
 	Appended func()
+	// Reserve is what a full disk still has for ways back; nil: nothing.
+	Reserve Reserve
 
 	mu   sync.Mutex
 	view *View
@@ -168,8 +170,14 @@ func same(a, b any) bool {
 
 // Hold records a hold, or with an empty reason its end.
 func (j *Journal) Hold(ctx context.Context, h Hold) error {
-	_, err := j.append(ctx, HoldType, ledger.Named(h.Environment), h)
-	return err
+	do := func() error {
+		_, err := j.append(ctx, HoldType, ledger.Named(h.Environment), h)
+		return err
+	}
+	if h.Reason == "" {
+		return do()
+	}
+	return j.back(do)
 }
 
 // Record records a step before it is taken and returns its sequence number.
@@ -178,7 +186,11 @@ func (j *Journal) Record(ctx context.Context, t Transition) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	e, err := j.records().Append(ctx, s)
+	var e ledger.Entry
+	err = j.spending(t, func() error {
+		e, err = j.records().Append(ctx, s)
+		return err
+	})
 	return e.Seq, j.told(err)
 }
 
@@ -201,12 +213,27 @@ func (j *Journal) RecordIf(ctx context.Context, t Transition, ok func(*View) err
 	if err != nil {
 		return 0, err
 	}
-	e, err := j.records().AppendIf(ctx, s, func(now ledger.View) error {
-		v, err := j.foldOn(base, now.Records)
-		if err != nil {
-			return err
+	var e ledger.Entry
+	tried, there := false, errors.New("it is on record")
+	err = j.spending(t, func() error {
+		var seen ledger.Entry
+		e, err = j.records().AppendIf(ctx, s, func(now ledger.View) error {
+			// A disk may have become full right behind the entry.
+			if own, ok := recorded(now.Records, s); tried && ok {
+				seen = own
+				return there
+			}
+			v, err := j.foldOn(base, now.Records)
+			if err != nil {
+				return err
+			}
+			return ok(v)
+		})
+		tried = true
+		if errors.Is(err, there) {
+			e, err = seen, nil
 		}
-		return ok(v)
+		return err
 	})
 	return e.Seq, j.told(err)
 }
@@ -239,10 +266,20 @@ func statement(typ string, subject ledger.Subject, predicate any) (ledger.Statem
 
 // Request writes a request and returns its id.
 func (j *Journal) Request(ctx context.Context, r Request) (string, error) {
-	id, err := j.records().Request(ctx, r.Environment, ledger.Request{
-		Release: r.Release, Commit: r.Commit, Record: r.Record, By: r.By, Reason: r.Reason, Rollback: r.Rollback, Automatic: r.Automatic,
-	})
-	return id, j.told(err)
+	var id string
+	do := func() (err error) {
+		id, err = j.records().Request(ctx, r.Environment, ledger.Request{
+			Release: r.Release, Commit: r.Commit, Record: r.Record, By: r.By, Reason: r.Reason, Rollback: r.Rollback, Automatic: r.Automatic,
+		})
+		return err
+	}
+	if r.Rollback {
+		return id, j.told(j.back(do))
+	}
+	if err := j.Forward(); err != nil {
+		return "", err
+	}
+	return id, j.told(do())
 }
 
 // Pending are the environment's requests that nobody has consumed, oldest

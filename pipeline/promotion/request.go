@@ -23,6 +23,9 @@ func (e *Engine) transition(v *View, r Request) Transition {
 // promoted.
 func (e *Engine) carryOut(ctx context.Context, v *View, r Request) error {
 	if !r.Rollback {
+		if err := e.Journal.Forward(); err != nil {
+			return err
+		}
 		// Forward only by what everybody knows; back, nobody is asked.
 		var err error
 		if v, err = e.upToDate(ctx, v); err != nil || v.Environment(e.Environment).Consumed[r.ID] != nil || v.Environment(e.Environment).Active != nil {

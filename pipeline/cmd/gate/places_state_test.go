@@ -122,6 +122,7 @@ func TestStateDirectory(t *testing.T) {
 		x := w.with("GATE_STATE="+disk+"/state", "DISK="+disk)
 		clone := snapshot(t, w.clone)
 		const tmpfs = `mount -t tmpfs -o size=4m tmpfs "$DISK"`
+		const larger = `mount -t tmpfs -o size=64m tmpfs "$DISK"`
 		// Too small for anything, for the release, and full since yesterday.
 		const fill = `dd if=/dev/zero of="$DISK/fill" bs=4k status=none 2>/dev/null || true`
 		for _, tt := range []struct {
@@ -132,7 +133,8 @@ func TestStateDirectory(t *testing.T) {
 			{"too small for the release", tmpfs, []string{"build"}},
 			{"too small for the daemon", tmpfs, []string{"serve", "staging"}},
 			{"full since yesterday", tmpfs + `; "$0" status >/dev/null 2>&1; ` + fill, []string{"run"}},
-			{"full since yesterday, for a hold", tmpfs + `; "$0" status >/dev/null 2>&1; ` + fill, []string{"hold", "staging", "--reason", "x"}},
+			{"full since yesterday, with nothing kept, for a hold", tmpfs + `; "$0" status >/dev/null 2>&1; ` + fill, []string{"hold", "staging", "--reason", "x"}},
+			{"full since yesterday, with something kept", larger + `; "$0" status >/dev/null 2>&1; ` + fill, []string{"run"}},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				r := x.run(x.mounts(t.Context(), tt.script, tt.args...))
@@ -145,6 +147,21 @@ func TestStateDirectory(t *testing.T) {
 				}
 			})
 		}
+		// By what is kept, it is held, over and over, and the ledger stays whole; with
+		// space again, it goes on, and as much is kept as before.
+		const on = `; "$0" status >/dev/null 2>&1; ` + fill + `; set +e
+			for n in 1 2 3; do "$0" hold staging --reason "disk $n" || exit 91; ` + fill + `; done
+			ls "$GATE_STATE"/reserve | wc -l
+			"$0" unhold staging && exit 92
+			"$0" run && exit 93
+			rm "$DISK/fill"
+			"$0" unhold staging || exit 94
+			test "$(ls "$GATE_STATE"/reserve | wc -l)" = 8 || exit 95; set -e`
+		r := x.run(x.mounts(t.Context(), larger+on, "ledger", "verify"))
+		if r.code != 0 || !strings.Contains(r.out, "staging is held: disk 3\n5\n") || !strings.Contains(r.out, "no longer held") {
+			t.Errorf("hold should work on a full disk\n%s", r)
+		}
+		plain(t, "gate run", r, []string{"disk full at " + disk, "before anything goes forward", "rollback and hold still work"})
 		if r := x.run(x.mounts(t.Context(), tmpfs+`; "$0" status >/dev/null 2>&1; `+fill, "status", "-o", "json")); r.code != 0 {
 			t.Errorf("a full disk should hide nothing\n%s", r)
 		}

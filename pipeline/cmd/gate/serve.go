@@ -55,7 +55,7 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) error {
 	}
 	opt := local.Options{
 		Paths: s.paths(c.Environment), App: s.decl.App.Name, Ledger: s.ledger.ID(), Declared: e, Store: s.store,
-		Cache: s.cache, Getenv: g.Getenv, Version: v, Log: s.log, Now: time.Now, Hold: true,
+		Cache: s.cache, Getenv: g.Getenv, Version: v, Log: s.log, Now: time.Now, Hold: true, Reserve: s.reserve,
 		AWS:    awssm.New,
 		Record: s.uptime(e), Operations: s.operations(c.Environment),
 	}

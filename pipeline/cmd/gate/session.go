@@ -22,6 +22,7 @@ import (
 	"github.com/smartcloudops/gate/pipeline/release"
 	"github.com/smartcloudops/gate/pipeline/run"
 	"github.com/smartcloudops/gate/pipeline/target/local"
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 	"github.com/smartcloudops/gate/policies"
 )
 
@@ -40,6 +41,7 @@ type session struct {
 	journal *promotion.Journal
 	judge   *promotion.Judge
 	store   *release.Store
+	reserve *durable.Reserve // for ways back on a full disk; nil: apart
 }
 
 // open opens all of it, once the declarations and the environments that the
@@ -115,6 +117,11 @@ func (g *Globals) open(ctx context.Context, named ...string) (*session, error) {
 		return nil, err
 	}
 	s.journal = &promotion.Journal{Ledger: s.ledger, Now: time.Now}
+	if s.apart == nil {
+		s.reserve = durable.NewReserve(s.state)
+		s.journal.Reserve = s.reserve
+		_ = s.reserve.Fill() // what goes forward asks again, and says it
+	}
 	measures, err := checks.For(s.measuredBy().App)
 	if err != nil {
 		return nil, &Exit{promotion.CodeUsage, err}
@@ -281,6 +288,9 @@ func (s *session) client(environment string) *local.Client {
 // pipeline is everything that a run works with; done removes its work folder.
 // It fails where nothing can be recorded, before anything is measured in vain.
 func (s *session) pipeline(tell func(run.Event)) (p *run.Pipeline, done func(), err error) {
+	if err := s.reserve.Fill(); durable.IsFull(err) {
+		return nil, nil, err
+	}
 	if err := writable(s.state); err != nil {
 		return nil, nil, stateError(s.state, err)
 	}

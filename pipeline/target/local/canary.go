@@ -19,12 +19,15 @@ type comparison struct {
 	restarts map[string]int // instance → how often it had ended unasked
 }
 
-// canarySize is how many instances a canary has beside those that serve.
+// canarySize is how many instances a canary has beside those that serve, and so has
+// the baseline: as large a part of them as it gets of the traffic, so that none of
+// its instances has more to do than one of those. Fewer would be found slow, or be
+// overrun, for their number.
 func canarySize(rev target.Revision, weight, stable int) int {
 	if weight == blueGreen {
 		return asMany(rev, stable)
 	}
-	return 1
+	return max(1, min(rev.Environment.Instances.Max, (weight*stable+99)/100))
 }
 
 // blueGreen is the weight with which the canary takes over from what is stable.

@@ -26,6 +26,7 @@ import (
 	"github.com/smartcloudops/gate/pipeline/target/local/balancer"
 	"github.com/smartcloudops/gate/pipeline/target/local/certs"
 	"github.com/smartcloudops/gate/pipeline/target/local/cluster"
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 	"github.com/smartcloudops/gate/pipeline/target/local/secrets"
 	"github.com/smartcloudops/gate/pipeline/target/local/supervisor"
 	"github.com/smartcloudops/gate/pipeline/target/local/watch"
@@ -56,7 +57,8 @@ type Options struct {
 	// Hold has a holder keep the listening socket while no daemon is there. The
 	// program must call Hold when its first argument is HoldVerb.
 	Hold    bool
-	Version string // of the program that runs
+	Reserve *durable.Reserve // for what must be written on a full disk; nil: there is none
+	Version string           // of the program that runs
 	Log     *slog.Logger
 	Now     func() time.Time
 	// AWS makes the source of a secret in AWS Secrets Manager; nil: there is none.
@@ -95,6 +97,7 @@ type Daemon struct {
 	leaving map[string]bool // instances that are being stopped
 	front   *balancer.Balancer
 	lis     net.Listener
+	inForce *environments.Environment // whose address and certificate front has
 	db      *cluster.Cluster
 	problem string
 	// troubles are what goes wrong beside, by what it is about; empty: nothing.
@@ -176,6 +179,7 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if err := d.certify(d.st.Environment); err != nil {
 		return nil, err
 	}
+	d.inForce = d.st.Environment
 	if o.Hold {
 		d.grip = &grip{folder: o.Paths.dir(), log: o.Log}
 	}
@@ -206,7 +210,7 @@ func Open(ctx context.Context, o Options) (_ *Daemon, err error) {
 	d.scaler, d.did = newAutoscaler(d), newOperations(d)
 	d.sup, err = supervisor.New(supervisor.Options{
 		StateFile: o.Paths.instances(), LogDir: o.Paths.Logs(), SpecFor: d.specFor, Log: o.Log, Now: o.Now,
-		OnChange: d.follow, StandsIn: d.standsIn,
+		OnChange: d.follow, StandsIn: d.standsIn, Reserve: o.Reserve,
 		OnExit: func(in supervisor.Instance) {
 			o.Log.Warn("instance ended unasked", "instance", in.ID, "exit", in.LastExit, "restarts", in.Restarts)
 		},
@@ -425,6 +429,9 @@ func (d *Daemon) upkeep(ctx context.Context) error {
 			d.fill(ctx)
 		}
 		d.resave()
+		if n%30 == 29 {
+			d.refill()
+		}
 		if n%3600 == 0 {
 			d.mu.Lock()
 			renew := d.renew
@@ -505,9 +512,10 @@ func (d *Daemon) Down(ctx context.Context) error {
 	return err
 }
 
-// save writes the state. The caller holds d.mu.
+// save writes the state, on a full disk by the reserve: what goes forward has been
+// refused before it came here. The caller holds d.mu.
 func (d *Daemon) save() error {
-	err := d.st.write(d.paths.stateFile())
+	err := d.opt.Reserve.Do(func() error { return d.st.write(d.paths.stateFile()) })
 	d.unsaved = err != nil
 	return err
 }
@@ -518,6 +526,13 @@ func (d *Daemon) resave() {
 	defer d.mu.Unlock()
 	if d.unsaved && d.save() == nil {
 		d.opt.Log.Info("the state could be written again")
+	}
+}
+
+// refill makes the reserve whole again once there is space.
+func (d *Daemon) refill() {
+	if err := d.opt.Reserve.Fill(); err != nil {
+		d.opt.Log.Debug("reserve", "error", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package local
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,14 @@ const asDaemon = "listen-and-hold"
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 {
 		switch os.Args[1] {
+		case asMigrator:
+			var m migrator
+			err := json.Unmarshal([]byte(os.Args[2]), &m)
+			if err == nil {
+				err = m.run()
+			}
+			fmt.Println(err)
+			os.Exit(1)
 		case HoldVerb:
 			if err := Hold(context.Background()); err != nil {
 				fmt.Fprintln(os.Stderr, err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -72,6 +73,9 @@ func (d *Daemon) migrate(ctx context.Context, rev target.Revision) (bool, error)
 	return d.migrateOn(ctx, rev, d.database().MigratorURL(), "migrate")
 }
 
+// rehearsed is the name of a migration on a copy of the database.
+const rehearsed = "rehearsal"
+
 // migrateOn runs the release's migrate command on a database.
 func (d *Daemon) migrateOn(ctx context.Context, rev target.Revision, url, instance string) (bool, error) {
 	rt, _, err := d.runtime(rev)
@@ -94,16 +98,30 @@ func (d *Daemon) runMigration(ctx context.Context, rev target.Revision, args []s
 	if err != nil {
 		return false, err
 	}
+	if instance != rehearsed {
+		// What a killed daemon had begun is ended where it was started, by Open, and
+		// here in the database, where a statement may go on without who sent it.
+		if n, err := d.database().EndMigrations(ctx); err != nil {
+			return false, fmt.Errorf("end what an earlier migration has left in the database: %w", err)
+		} else if n > 0 {
+			d.opt.Log.Warn("sessions of an earlier migration were ended", "sessions", n)
+		}
+		env = append(env, d.sup.Token())
+	}
 	ctx, cancel := context.WithTimeout(ctx, rt.Migrate.Timeout.D())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, expandAll(args, values)...)
 	cmd.Env, cmd.Dir = env, "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: d.credential, Setpgid: true}
+	// It must not outlive this process: the next one would start another beside it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: d.credential, Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	// The kernel counts the end of the thread that started it as ours.
+	runtime.LockOSThread()
 	err = cmd.Run()
+	runtime.UnlockOSThread()
 	for line := range strings.Lines(out.String()) {
 		d.opt.Log.Info(strings.TrimSpace(line), "from", instance, "release", rev.Release)
 	}

@@ -89,7 +89,7 @@ func (d *Daemon) migrateCopy(w http.ResponseWriter, r *http.Request) {
 	}
 	rev, err := d.asServing(release)
 	if err == nil {
-		_, err = d.migrateOn(r.Context(), rev, c.OwnerURL(), "rehearsal")
+		_, err = d.migrateOn(r.Context(), rev, c.OwnerURL(), rehearsed)
 	}
 	answer(w, struct{}{}, err)
 }

@@ -71,7 +71,11 @@ func (d *Daemon) deliver(ctx context.Context, e *environments.Environment, rt re
 		placeholders[environments.SecretValue+name] = v.Reveal()
 	}
 	for _, name := range p.files {
-		file, err := d.secretFile(name, placeholders[environments.SecretValue+name])
+		var file string
+		err := d.opt.Reserve.Do(func() (err error) {
+			file, err = d.secretFile(name, placeholders[environments.SecretValue+name])
+			return err
+		})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -3,14 +3,17 @@ package local
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
+	"github.com/smartcloudops/gate/pipeline/target/local/balancer"
 )
 
 // Status implements target.Target.
@@ -114,32 +117,65 @@ func (d *Daemon) fill(ctx context.Context) {
 	}
 }
 
-// move opens the address, certificate and database that the revision declares,
-// where they are not those in force.
-func (d *Daemon) move(ctx context.Context, rev target.Revision) error {
+// move opens the address, certificate and database that the declaration names,
+// where they are not those in force. Before an error nothing has moved.
+func (d *Daemon) move(ctx context.Context, next *environments.Environment) error {
+	return d.moveBy(ctx, next, d.listen)
+}
+
+// moveBack is move to where the daemon has been: it may not have let go of the
+// address there yet.
+func (d *Daemon) moveBack(ctx context.Context, next *environments.Environment) error {
+	return d.moveBy(ctx, next, func(ctx context.Context, e *environments.Environment) (net.Listener, error) {
+		for deadline := time.Now().Add(backPatience); ; {
+			l, err := d.listen(ctx, e)
+			if err == nil || !errors.Is(err, ErrAddress) || time.Now().After(deadline) {
+				return l, err
+			}
+			select {
+			case <-ctx.Done():
+				return nil, err
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	})
+}
+
+// backPatience is how long an address may take to become free that this daemon
+// has left.
+const backPatience = 3 * time.Second
+
+func (d *Daemon) moveBy(ctx context.Context, next *environments.Environment, listen func(context.Context, *environments.Environment) (net.Listener, error)) (err error) {
 	d.mu.Lock()
-	now, next := d.st.Environment, rev.Environment
+	now := d.inForce
 	d.mu.Unlock()
 	if next.Database != now.Database {
 		return fmt.Errorf("the database of %s is declared anew: gate down %s, then gate serve %s", next.Name, next.Name, next.Name)
 	}
+	var l net.Listener
+	var front *balancer.Balancer
+	if next.Listen != now.Listen {
+		if l, err = listen(ctx, next); err != nil {
+			return err
+		}
+		if front, err = d.newFront(l); err != nil {
+			return errors.Join(err, l.Close())
+		}
+	}
 	if environments.Digest(next.TLS) != environments.Digest(now.TLS) {
 		if err := d.certify(next); err != nil {
+			if l != nil {
+				err = errors.Join(err, l.Close())
+			}
 			return err
 		}
 	}
-	if next.Listen == now.Listen {
+	d.mu.Lock()
+	d.inForce = next
+	if l == nil {
+		d.mu.Unlock()
 		return nil
 	}
-	l, err := d.listen(ctx, next)
-	if err != nil {
-		return err
-	}
-	front, err := d.newFront(l)
-	if err != nil {
-		return err
-	}
-	d.mu.Lock()
 	old := d.front
 	d.front, d.lis = front, l
 	d.swap()

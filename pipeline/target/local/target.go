@@ -239,7 +239,7 @@ func (d *Daemon) Complete(ctx context.Context, token int64, rev target.Revision)
 		}
 		ids = append(slices.Clone(ids), more...)
 	}
-	if err := d.move(ctx, rev); err != nil {
+	if err := d.move(ctx, rev.Environment); err != nil {
 		return errors.Join(err, d.stop(context.WithoutCancel(ctx), without(ids, before.Canary.Instances)))
 	}
 	err := d.enter(func(s *state) {
@@ -247,9 +247,9 @@ func (d *Daemon) Complete(ctx context.Context, token int64, rev target.Revision)
 		s.Environment = rev.Environment
 	})
 	if err != nil {
-		return err
+		return errors.Join(err, d.moveBack(context.WithoutCancel(ctx), before.Environment))
 	}
-	d.front.Reset()
+	d.entrance().Reset()
 	d.stopBeside(ctx, before.Baseline.Instances)
 	return nil
 }
@@ -282,6 +282,10 @@ func (d *Daemon) Withdraw(ctx context.Context, token int64) error {
 		d.opt.Log.Error("state", "error", err)
 	}
 	d.stopBeside(ctx, gone)
+	// Whoever has the old address must be answered there, too.
+	if err := d.opt.Reserve.Do(func() error { return d.moveBack(ctx, d.snapshot().Environment) }); err != nil {
+		return fmt.Errorf("the traffic is back, but not at its address or by its certificate: %w", err)
+	}
 	return nil
 }
 
@@ -340,6 +344,9 @@ func (d *Daemon) Replace(ctx context.Context, release string) (int, error) {
 	}
 	rev := *s.Stable.Revision
 	if release != "" && rev.Release != release {
+		if from := s.Environment.Promotion.From; from != "" {
+			return 0, fmt.Errorf("%s is promoted into from %s: another release gets there by gate promote or gate rollback alone", s.Environment.Name, from)
+		}
 		// What the commit was is not known here, and not needed.
 		rev.Release, rev.Commit = release, ""
 	}

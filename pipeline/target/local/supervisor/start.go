@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -171,7 +172,11 @@ func (s *Supervisor) spawn(in *instance, early bool) (*reservation, error) {
 		return nil, err
 	}
 	generation := in.rec.Generation + 1
-	log, err := s.logs.open(in.rec.ID, generation, s.living())
+	var log *os.File
+	err = s.opt.Reserve.Do(func() (err error) {
+		log, err = s.logs.open(in.rec.ID, generation, s.living())
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -111,7 +111,8 @@ func (s *Supervisor) save() error {
 	if err != nil {
 		return err
 	}
-	if err := durable.Replace(s.opt.StateFile, append(b, '\n'), 0o600); err != nil {
+	err = s.opt.Reserve.Do(func() error { return durable.Replace(s.opt.StateFile, append(b, '\n'), 0o600) })
+	if err != nil {
 		return fmt.Errorf("write the instances' state: %w", err)
 	}
 	return nil
@@ -139,5 +140,9 @@ func tokenMark(file string) (string, error) {
 	sum := sha256.Sum256([]byte(filepath.Join(dir, filepath.Base(abs))))
 	return hex.EncodeToString(sum[:16]) + ".", nil
 }
+
+// Token is a variable for what is no instance, and must end with the daemon as an
+// instance ends that no record vouches for: by the next New.
+func (s *Supervisor) Token() string { return TokenName + "=" + newToken(s.mark) }
 
 func newToken(mark string) string { return mark + rand.Text() }

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/smartcloudops/gate/pipeline/target"
+	"github.com/smartcloudops/gate/pipeline/target/local/durable"
 )
 
 // Errors that callers tell apart.
@@ -67,6 +68,8 @@ type Options struct {
 	// StandsIn says whether other can take the traffic of the instance with the id;
 	// nil: if it is of the same release.
 	StandsIn func(id, other string) bool
+	// Reserve is what a full disk still has for a start to be recorded; nil: nothing.
+	Reserve *durable.Reserve
 
 	MaxLogBytes int64 // a bigger log is rotated; 0: 16 MiB
 	KeepLogs    int   // log files kept for each instance beside the current one, and of all ended ones together; 0: 5
