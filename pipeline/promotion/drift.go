@@ -89,6 +89,11 @@ type Reason struct {
 	Own bool `json:"own"`
 }
 
+// reason is why what serves is degraded by the difference.
+func (d Difference) reason() Reason {
+	return Reason{About: d.What, Why: "drift: " + d.String(), Own: d.Reconcilable()}
+}
+
 // Rejudge judges a release that serves again: what was found good there once, and
 // is not any more. A release that was never found good while it served is not
 // judged again; that it is not judged yet is no news.
@@ -129,7 +134,7 @@ func (j *Judge) ofRelease(criterion string) bool {
 func Degraded(judged []Reason, drift []Difference, alerts *target.Alerts) []Reason {
 	all := judged[:len(judged):len(judged)]
 	for _, d := range drift {
-		all = append(all, Reason{About: d.What, Why: "drift: " + d.String(), Own: d.Reconcilable()})
+		all = append(all, d.reason())
 	}
 	if alerts != nil {
 		for _, a := range alerts.Firing {

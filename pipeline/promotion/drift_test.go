@@ -129,6 +129,37 @@ func TestDriftIsReportedOrReconciled(t *testing.T) {
 	}
 }
 
+// TestDriftThatReadsOtherwiseEachTimeIsSeen: the error about an expired certificate
+// names the second, and what comes and goes beside it hides neither that nor what
+// judgement has found.
+func TestDriftThatReadsOtherwiseEachTimeIsSeen(t *testing.T) {
+	s := newStage(t)
+	s.serves('a')
+	o := s.overseer()
+	burns := Reason{About: "burn-fast", Why: "it burns"}
+	look := func(drift ...Difference) Findings {
+		f := Findings{Drift: drift}
+		f.Degraded = Degraded([]Reason{burns}, drift, nil)
+		o.found(t.Context(), f)
+		return *o.Last()
+	}
+	expired := func(second string) Difference {
+		return Difference{What: "certificate", Want: "one", Got: "current time " + second + " is after"}
+	}
+	if f := look(expired("1")); len(f.Drift) > 0 || len(f.Degraded) != 1 || f.Degraded[0] != burns {
+		t.Errorf("seen once: %+v", f)
+	}
+	if f := look(expired("2"), Difference{What: "instances", Got: "1"}); whats(f.Drift) != "certificate" || len(f.Degraded) != 2 || !strings.Contains(f.Degraded[1].Why, "current time 2") {
+		t.Errorf("seen twice: %+v", f)
+	}
+	if f := look(expired("3")); whats(f.Drift) != "certificate" || len(f.Degraded) != 2 {
+		t.Errorf("what has gone beside it has hidden it: %+v", f)
+	}
+	if f := look(); len(f.Drift) > 0 || len(f.Degraded) != 1 {
+		t.Errorf("it is over: %+v", f)
+	}
+}
+
 func TestAReleaseIsJudgedAgain(t *testing.T) {
 	holding := promoting(func(p *environments.Promotion) { p.Degraded = environments.HoldNext })
 	s := newStage(t)
