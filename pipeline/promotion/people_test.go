@@ -196,10 +196,12 @@ func approvals(n int, notAuthor bool) func(*ReleaseRecord) {
 	})
 }
 
-func byAnn(r *ReleaseRecord) { r.Authors = []string{"Ann@Example.org", "carl@example.org"} }
+func byAnn(r *ReleaseRecord) {
+	r.Authors = []string{"Ann@Example.org", "4711+Carl@users.noreply.github.com"}
+}
 
 func TestApprovals(t *testing.T) {
-	s, keys := crew(t, environments.Person{GitHub: "Dora", May: []string{"approve"}}, environments.Person{GitHub: "ann-on-github", May: []string{"approve"}, Emails: []string{"ann@example.org"}})
+	s, keys := crew(t, environments.Person{GitHub: "Dora", May: []string{"approve"}}, environments.Person{GitHub: "carl", May: []string{"approve"}, Emails: []string{"carl@home.example.org"}}, environments.Person{GitHub: "ann-on-github", May: []string{"approve"}, Emails: []string{"ann@example.org"}})
 	s.serves('a')
 	b := s.release(releaseRecord('b', approvals(2, true), byAnn))
 	id := s.ask("production", 'b')
@@ -232,7 +234,12 @@ func TestApprovals(t *testing.T) {
 	waits("1 of 2 approvals")
 	s.approveAs(keys["nameless"], b)
 	waits("none of those who have approved is known not to be the author, Ann@Example.org")
+	// Dora has declared no address: she may be Ann.
 	s.approveAs(keys["ci"], b, github("dora"))
+	waits("none of those who have approved is known not to be the author")
+	s.approveAs(keys["ci"], b, github("carl")) // has written it with Ann
+	waits("none of those who have approved is known not to be the author")
+	s.approveAs(keys["bob"], b)
 	s.idle()
 	got := s.view().Environment("production").Consumed[id]
 	if got == nil {
