@@ -58,7 +58,9 @@ type EnvironmentView struct {
 	Executor []string
 	Token    int64 // of that promotion
 	People   People
-	Good     string // release that was last judged good while it served
+	// Good are the revisions, releases with their configuration, that were judged
+	// good while they served.
+	Good map[string]bool
 }
 
 // NewView is the fold of nothing.
@@ -98,7 +100,7 @@ func (v *View) clone() *View {
 	c.Environments = map[string]*EnvironmentView{}
 	for name, e := range v.Environments {
 		n := *e
-		n.History, n.Consumed, n.Operations = slices.Clip(e.History), maps.Clone(e.Consumed), slices.Clip(e.Operations)
+		n.History, n.Consumed, n.Operations, n.Good = slices.Clip(e.History), maps.Clone(e.Consumed), slices.Clip(e.Operations), maps.Clone(e.Good)
 		c.Environments[name] = &n
 	}
 	return &c

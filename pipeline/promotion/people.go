@@ -99,17 +99,33 @@ func (v *View) people(it Item) error {
 	return nil
 }
 
-// decided folds that a release was found good where it serves.
+// decided folds that a revision was found good where it serves. A decision names
+// release and commit, and the commit's record what is configured.
 func (v *View) decided(it Item) {
-	var d struct {
+	var r struct {
 		Decision struct {
-			Release, Environment string
-			Stage                policies.Stage
-			Verdict              policies.Verdict
+			Release, Commit, Environment string
+			Stage                        policies.Stage
+			Verdict                      policies.Verdict
 		}
 	}
-	if json.Unmarshal(it.Predicate, &d) == nil && d.Decision.Stage == policies.Serving && d.Decision.Verdict.Promotes() && it.May(ledger.Decide, d.Decision.Environment) {
-		v.environment(d.Decision.Environment).Good = d.Decision.Release
+	if json.Unmarshal(it.Predicate, &r) != nil {
+		return
+	}
+	d := r.Decision
+	if d.Stage != policies.Serving || !d.Verdict.Promotes() || !it.May(ledger.Decide, d.Environment) {
+		return
+	}
+	e := v.environment(d.Environment)
+	record := e.Desired
+	if s := v.Releases[record]; s == nil || s.Release != d.Release || d.Commit != "" && s.Commit != d.Commit {
+		record = v.recordOf("", d.Release, d.Commit)
+	}
+	if revision := v.runs(d.Environment, record); revision != "" {
+		if e.Good == nil {
+			e.Good = map[string]bool{}
+		}
+		e.Good[revision] = true
 	}
 }
 
