@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/mail"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -45,6 +46,11 @@ func (a *Alerts) Routes() []string {
 		}
 	}
 	return names
+}
+
+// TellPeople says whether anybody beyond this machine is told.
+func (a *Alerts) TellPeople() bool {
+	return slices.ContainsFunc(a.Routes(), func(route string) bool { return route != "local" })
 }
 
 // SMTP is a mail server.

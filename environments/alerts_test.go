@@ -53,6 +53,14 @@ metrics: {listen: "127.0.0.1:9464"}`, 1))
 	if got := strings.Join(d.Environment("staging").Alerts.Routes(), " "); got != "smtp webhook incident" {
 		t.Errorf("routes %s", got)
 	}
+	for _, c := range []struct {
+		a    *Alerts
+		want bool
+	}{{nil, false}, {&Alerts{}, false}, {&Alerts{Local: true}, false}, {&Alerts{Heartbeat: &Webhook{}}, false}, {&Alerts{Local: true, Webhook: &Webhook{}}, true}, {&Alerts{SMTP: &SMTP{}}, true}, {&Alerts{Incident: &Webhook{}}, true}} {
+		if got := c.a.TellPeople(); got != c.want {
+			t.Errorf("%v tell people: %v", c.a.Routes(), got)
+		}
+	}
 	if (*Alerts)(nil).Routes() != nil {
 		t.Error("nobody declared is somebody")
 	}

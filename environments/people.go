@@ -3,6 +3,7 @@ package environments
 import (
 	"fmt"
 	"net/mail"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -32,19 +33,27 @@ const (
 // vouches for.
 type Approver struct {
 	Name   string
-	Emails []string
+	Emails []string // declared ones
+	login  string   // on GitHub; empty: not known
 }
 
 // Same says whether two approvers are the same person, as far as that is
 // declared: the same name, or an address that both have.
 func (a Approver) Same(b Approver) bool {
-	return strings.EqualFold(a.Name, b.Name) || slices.ContainsFunc(a.Emails, b.Has)
+	return strings.EqualFold(a.Name, b.Name) || slices.ContainsFunc(a.Emails, b.Has) || slices.ContainsFunc(b.Emails, a.Has)
 }
 
-// Has says whether the address is one of the approver's.
+// Has says whether the address is one of the approver's: declared, or one of
+// those that GitHub makes for a login.
 func (a Approver) Has(email string) bool {
-	return slices.ContainsFunc(a.Emails, func(e string) bool { return strings.EqualFold(e, strings.TrimSpace(email)) })
+	email = strings.TrimSpace(email)
+	if m := noreplyRE.FindStringSubmatch(email); m != nil && a.login != "" && strings.EqualFold(m[1], a.login) {
+		return true
+	}
+	return slices.ContainsFunc(a.Emails, func(e string) bool { return strings.EqualFold(e, email) })
 }
+
+var noreplyRE = regexp.MustCompile(`(?i)^(?:[0-9]+\+)?([^@+]+)@users\.noreply\.github\.com$`)
 
 // KeyOwner is whom the key belongs to, by trust.yaml.
 func (t *Trust) KeyOwner(id string) Approver {
@@ -57,9 +66,9 @@ func (t *Trust) KeyOwner(id string) Approver {
 }
 
 // GitHubUser is the person with the login. GitHub's own addresses for a login are
-// the person's without being declared.
+// the person's without being declared, and tell nothing of what others there are.
 func (t *Trust) GitHubUser(login string) Approver {
-	a := Approver{Name: "@" + login, Emails: []string{login + "@users.noreply.github.com"}}
+	a := Approver{Name: "@" + login, login: login}
 	for _, p := range t.People {
 		if strings.EqualFold(p.GitHub, login) {
 			a.Emails = append(a.Emails, p.Emails...)

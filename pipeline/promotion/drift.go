@@ -16,6 +16,8 @@ type Difference struct {
 	Want string `json:"want"`
 	Got  string `json:"got"`
 	Next string `json:"next"`
+	// Unknown: whether it differs could not be told.
+	Unknown bool `json:"unknown,omitempty"`
 }
 
 func (d Difference) String() string {
@@ -33,7 +35,7 @@ func (v *View) Drift(e *environments.Environment, s target.Status, certificate s
 	desired := v.Releases[ev.Desired]
 	if desired == nil || desired.Declarations.Environment(e.Name) == nil {
 		if s.Stable != "" && ev.Active == nil {
-			all = append(all, Difference{"release", "none", short(s.Stable), "gate promote " + short(s.Stable) + " --to " + e.Name})
+			all = append(all, Difference{What: "release", Want: "none", Got: short(s.Stable), Next: "gate promote " + short(s.Stable) + " --to " + e.Name})
 		}
 		return all
 	}
@@ -43,9 +45,9 @@ func (v *View) Drift(e *environments.Environment, s target.Status, certificate s
 	switch {
 	case ev.Active != nil:
 	case s.Stable != rev.Release:
-		all = append(all, Difference{"release", short(rev.Release), shortOr(s.Stable, "nothing"), reconcile})
+		all = append(all, Difference{What: "release", Want: short(rev.Release), Got: shortOr(s.Stable, "nothing"), Next: reconcile})
 	case s.Revision != rev.ID():
-		all = append(all, Difference{"configuration", short(rev.Environment.ConfigDigest()), shortOr(config, "none"), reconcile})
+		all = append(all, Difference{What: "configuration", Want: short(rev.Environment.ConfigDigest()), Got: shortOr(config, "none"), Next: reconcile})
 	}
 	if ev.Active == nil {
 		ready := 0
@@ -55,22 +57,41 @@ func (v *View) Drift(e *environments.Environment, s target.Status, certificate s
 			}
 		}
 		if b := rev.Environment.Instances; ready < b.Min || ready > b.Max {
-			all = append(all, Difference{"instances", fmt.Sprintf("%d to %d that are healthy", b.Min, b.Max), fmt.Sprint(ready), "gate status " + e.Name + ", gate logs " + e.Name})
+			all = append(all, Difference{What: "instances", Want: fmt.Sprintf("%d to %d that are healthy", b.Min, b.Max), Got: fmt.Sprint(ready), Next: "gate status " + e.Name + ", gate logs " + e.Name})
 		}
 	}
 	if certificate != "" {
-		all = append(all, Difference{"certificate", "one for " + strings.Join(rev.Environment.TLS.Names, ", "), certificate, "gate verify " + e.Name + " --check tls"})
+		all = append(all, Difference{What: "certificate", Want: "one for " + strings.Join(rev.Environment.TLS.Names, ", "), Got: certificate, Next: "gate verify " + e.Name + " --check tls"})
 	}
-	if m := s.Schema; m != nil && ev.Active == nil {
-		left := "as the migrations of " + short(m.Release) + " have left it (" + short(m.Left) + ")"
-		switch {
-		case m.Problem != "":
-			all = append(all, Difference{"schema", left, "not known: " + m.Problem, "gate status " + e.Name})
-		case m.Now != m.Left:
-			all = append(all, Difference{"schema", left, short(m.Now), "somebody has changed it beside the migrations: write a migration for it, or undo it"})
-		}
+	if d := schemaDrift(e.Name, s.Schema, desired); d != nil && ev.Active == nil {
+		all = append(all, *d)
 	}
 	return all
+}
+
+// schemaDrift is how the schema differs from what migrations have left; nil: it
+// does not, or no migrations are declared and none have left anything.
+func schemaDrift(environment string, m *target.Schema, desired *ReleaseRecord) *Difference {
+	unknown := func(want, why string) *Difference {
+		return &Difference{What: "schema", Want: want, Got: "not known: " + why, Next: "gate status " + environment + "; the migrations of the next promotion write down what they leave", Unknown: true}
+	}
+	if m == nil {
+		if desired.Declarations.App == nil || desired.Declarations.App.Migrate == nil {
+			return nil
+		}
+		return unknown("as the migrations have left it", "there is no record of what they have left")
+	}
+	if m.Left == "" {
+		return unknown("as the migrations have left it", m.Problem)
+	}
+	left := "as the migrations of " + short(m.Release) + " have left it (" + short(m.Left) + ")"
+	switch {
+	case m.Problem != "":
+		return unknown(left, m.Problem)
+	case m.Now != m.Left:
+		return &Difference{What: "schema", Want: left, Got: short(m.Now), Next: "somebody has changed it beside the migrations: write a migration for it, or undo it"}
+	}
+	return nil
 }
 
 func shortOr(digest, otherwise string) string {
@@ -89,13 +110,19 @@ type Reason struct {
 	Own bool `json:"own"`
 }
 
+// reason is why what serves is degraded by the difference.
+func (d Difference) reason() Reason {
+	// What is not known of a schema the next release's migrations make known.
+	return Reason{About: d.What, Why: "drift: " + d.String(), Own: d.Reconcilable() || d.Unknown}
+}
+
 // Rejudge judges a release that serves again: what was found good there once, and
-// is not any more. A release that was never found good while it served is not
-// judged again; that it is not judged yet is no news.
+// is not any more. A release that was never found good while it served, with this
+// configuration, is not judged again; that it is not judged yet is no news.
 func (j *Judge) Rejudge(ctx context.Context, v *View, environment string) ([]Reason, error) {
 	ev := v.Environment(environment)
 	rec := v.Releases[ev.Desired]
-	if rec == nil || ev.Good != rec.Release || rec.Declarations.Environment(environment) == nil {
+	if rec == nil || !ev.Good[v.runs(environment, ev.Desired)] || rec.Declarations.Environment(environment) == nil {
 		return nil, nil
 	}
 	d, err := j.Decide(ctx, v, rec, environment, policies.Serving)
@@ -129,7 +156,7 @@ func (j *Judge) ofRelease(criterion string) bool {
 func Degraded(judged []Reason, drift []Difference, alerts *target.Alerts) []Reason {
 	all := judged[:len(judged):len(judged)]
 	for _, d := range drift {
-		all = append(all, Reason{About: d.What, Why: "drift: " + d.String(), Own: d.Reconcilable()})
+		all = append(all, d.reason())
 	}
 	if alerts != nil {
 		for _, a := range alerts.Firing {

@@ -37,16 +37,21 @@ func TestDrift(t *testing.T) {
 		certificate string
 		want        string
 	}{
-		"as desired":             {func(*target.Status, *View) {}, "", ""},
-		"another release":        {func(s *target.Status, _ *View) { s.Stable, s.Revision = digest('b'), digest('b')+"+x" }, "", "release"},
-		"nothing serves":         {func(s *target.Status, _ *View) { s.Stable, s.Revision, s.Instances = "", "", nil }, "", "release instances"},
-		"another configuration":  {func(s *target.Status, _ *View) { s.Revision = digest('a') + "+sha256:0" }, "", "configuration"},
-		"an instance is missing": {func(s *target.Status, _ *View) { s.Instances = s.Instances[:1] }, "", "instances"},
-		"one is not healthy":     {func(s *target.Status, _ *View) { s.Instances[0].Health = target.Degraded }, "", "instances"},
-		"the certificate":        {func(*target.Status, *View) {}, "x509: expired", "certificate"},
-		"the schema was changed": {func(s *target.Status, _ *View) { s.Schema.Now = "md5:2" }, "", "schema"},
-		"it can't be looked at":  {func(s *target.Status, _ *View) { s.Schema.Now, s.Schema.Problem = "", "no connection" }, "", "schema"},
-		"nothing is known of it": {func(s *target.Status, _ *View) { s.Schema = nil }, "", ""},
+		"as desired":                  {func(*target.Status, *View) {}, "", ""},
+		"another release":             {func(s *target.Status, _ *View) { s.Stable, s.Revision = digest('b'), digest('b')+"+x" }, "", "release"},
+		"nothing serves":              {func(s *target.Status, _ *View) { s.Stable, s.Revision, s.Instances = "", "", nil }, "", "release instances"},
+		"another configuration":       {func(s *target.Status, _ *View) { s.Revision = digest('a') + "+sha256:0" }, "", "configuration"},
+		"an instance is missing":      {func(s *target.Status, _ *View) { s.Instances = s.Instances[:1] }, "", "instances"},
+		"one is not healthy":          {func(s *target.Status, _ *View) { s.Instances[0].Health = target.Degraded }, "", "instances"},
+		"the certificate":             {func(*target.Status, *View) {}, "x509: expired", "certificate"},
+		"the schema was changed":      {func(s *target.Status, _ *View) { s.Schema.Now = "md5:2" }, "", "schema"},
+		"it can't be looked at":       {func(s *target.Status, _ *View) { s.Schema.Now, s.Schema.Problem = "", "no connection" }, "", "schema"},
+		"nothing is known of it":      {func(s *target.Status, _ *View) { s.Schema = nil }, "", "schema"},
+		"what was left can't be read": {func(s *target.Status, _ *View) { s.Schema = &target.Schema{Problem: "no such digit"} }, "", "schema"},
+		"it has no migrations": {func(s *target.Status, v *View) {
+			s.Schema = nil
+			v.Releases["r"] = releaseRecord('a', func(r *ReleaseRecord) { r.Declarations.App.Migrate = nil })
+		}, "", ""},
 		"a promotion is under way": {func(s *target.Status, v *View) {
 			s.Stable, s.Instances, s.Schema.Now = digest('b'), nil, "md5:2"
 			v.Environments["production"].Active = &Transition{}
@@ -58,8 +63,14 @@ func TestDrift(t *testing.T) {
 		v.environment("production").Desired = "r"
 		s := sound()
 		c.change(&s, v)
-		if got := whats(v.Drift(e, s, c.certificate)); got != c.want {
+		all := v.Drift(e, s, c.certificate)
+		if got := whats(all); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+		for _, d := range all {
+			if unknown := strings.HasPrefix(d.Got, "not known"); d.Unknown != unknown || d.reason().Own != (unknown || d.Reconcilable()) {
+				t.Errorf("%s: %+v", name, d)
+			}
 		}
 	}
 }
@@ -129,6 +140,37 @@ func TestDriftIsReportedOrReconciled(t *testing.T) {
 	}
 }
 
+// TestDriftThatReadsOtherwiseEachTimeIsSeen: the error about an expired certificate
+// names the second, and what comes and goes beside it hides neither that nor what
+// judgement has found.
+func TestDriftThatReadsOtherwiseEachTimeIsSeen(t *testing.T) {
+	s := newStage(t)
+	s.serves('a')
+	o := s.overseer()
+	burns := Reason{About: "burn-fast", Why: "it burns"}
+	look := func(drift ...Difference) Findings {
+		f := Findings{Drift: drift}
+		f.Degraded = Degraded([]Reason{burns}, drift, nil)
+		o.found(t.Context(), f)
+		return *o.Last()
+	}
+	expired := func(second string) Difference {
+		return Difference{What: "certificate", Want: "one", Got: "current time " + second + " is after"}
+	}
+	if f := look(expired("1")); len(f.Drift) > 0 || len(f.Degraded) != 1 || f.Degraded[0] != burns {
+		t.Errorf("seen once: %+v", f)
+	}
+	if f := look(expired("2"), Difference{What: "instances", Got: "1"}); whats(f.Drift) != "certificate" || len(f.Degraded) != 2 || !strings.Contains(f.Degraded[1].Why, "current time 2") {
+		t.Errorf("seen twice: %+v", f)
+	}
+	if f := look(expired("3")); whats(f.Drift) != "certificate" || len(f.Degraded) != 2 {
+		t.Errorf("what has gone beside it has hidden it: %+v", f)
+	}
+	if f := look(); len(f.Drift) > 0 || len(f.Degraded) != 1 {
+		t.Errorf("it is over: %+v", f)
+	}
+}
+
 func TestAReleaseIsJudgedAgain(t *testing.T) {
 	holding := promoting(func(p *environments.Promotion) { p.Degraded = environments.HoldNext })
 	s := newStage(t)
@@ -183,7 +225,48 @@ func TestAReleaseIsJudgedAgain(t *testing.T) {
 	if r := again(); len(r) > 0 {
 		t.Errorf("of what serves now nothing was found: %+v", r)
 	}
-	s.sound(digest('b'))
+	// That something else was found good since, or nothing, is not forgotten of a
+	// release that is gone back to.
+	s.expect(got('a', back), Succeeded, CodePass)
+	if r := again(); len(r) == 0 {
+		t.Error("it serves again, and nobody looks whether it still stands up to judgement")
+	}
+	s.sound(digest('a'))
+}
+
+// TestGoodIsARevision: a commit that changes nothing but the configuration has
+// the same release, and was not judged yet.
+func TestGoodIsARevision(t *testing.T) {
+	l := &log{t: t}
+	a := l.release('a')
+	configured := l.release('a', func(r *ReleaseRecord) {
+		r.Commit = commitOf('c')
+		r.Declarations.Environment("production").Config["LOG_LEVEL"] = "debug"
+	})
+	l.promotion("r1", a, 'a', Succeeded)
+	good := func(commit string, stage policies.Stage, verdict policies.Verdict) {
+		l.add(DecisionType, DecisionRecord{Decision: policies.Decision{Release: digest('a'), Commit: commit, Environment: "production", Stage: stage, Verdict: verdict}}, anybody)
+	}
+	good(commitOf('c'), policies.Promotion, policies.Pass)
+	good(commitOf('c'), policies.Serving, policies.Fail)
+	good("", policies.Serving, policies.Warn) // as older gates wrote it: of what serves
+	v := l.fold()
+	is := func(v *View, record string) bool {
+		return v.Environment("production").Good[v.runs("production", record)]
+	}
+	if !is(v, a) || is(v, configured) {
+		t.Errorf("good are %v", v.Environment("production").Good)
+	}
+	before := v
+	v = v.clone()
+	l.promotion("r2", configured, 'a', Succeeded)
+	good(commitOf('c'), policies.Serving, policies.Pass)
+	for _, it := range l.items {
+		must(t, v.Apply(it))
+	}
+	if !is(v, a) || !is(v, configured) || is(before, configured) {
+		t.Errorf("good are %v, and before %v", v.Environment("production").Good, before.Environment("production").Good)
+	}
 }
 
 // TestAnAlarmDoesNotBlockItsFix: while a budget burns, or the release's own

@@ -192,8 +192,12 @@ func (f *fake) Status(ctx context.Context) (target.Status, error) {
 	if f.crashing[released(f.stable)] && f.warm != nil {
 		f.restarts++
 	}
+	var schema *target.Schema
+	if f.stable != nil {
+		schema = &target.Schema{Release: f.stable.Release, Left: "md5:1", Now: "md5:1"}
+	}
 	return target.Status{
-		Environment: f.environment, Revision: id(f.stable), Stable: released(f.stable), Canary: released(f.canary),
+		Schema: schema, Environment: f.environment, Revision: id(f.stable), Stable: released(f.stable), Canary: released(f.canary),
 		Warm: released(f.warm), Weight: f.weight, Token: f.token, Restarts: f.restarts,
 		Instances: slices.Concat(restarted(instances("stable", f.stable), f.restarts), instances("baseline", f.baseline), f.canaryInstances(), instances("warm", f.warm)),
 		Empty:     !f.notEmpty && len(f.migrated) == 0,

@@ -58,7 +58,9 @@ type EnvironmentView struct {
 	Executor []string
 	Token    int64 // of that promotion
 	People   People
-	Good     string // release that was last judged good while it served
+	// Good are the revisions, releases with their configuration, that were judged
+	// good while they served.
+	Good map[string]bool
 }
 
 // NewView is the fold of nothing.
@@ -98,7 +100,7 @@ func (v *View) clone() *View {
 	c.Environments = map[string]*EnvironmentView{}
 	for name, e := range v.Environments {
 		n := *e
-		n.History, n.Consumed, n.Operations = slices.Clip(e.History), maps.Clone(e.Consumed), slices.Clip(e.Operations)
+		n.History, n.Consumed, n.Operations, n.Good = slices.Clip(e.History), maps.Clone(e.Consumed), slices.Clip(e.Operations), maps.Clone(e.Good)
 		c.Environments[name] = &n
 	}
 	return &c
@@ -318,20 +320,29 @@ func (v *View) Previous(environment, release string) string {
 	return release
 }
 
-// FailedThere says whether the release was rolled back from, or failed in, the
-// environment, and how. An older failure does not count once it has succeeded.
-func (v *View) FailedThere(environment, release string) *Transition {
-	for _, t := range slices.Backward(v.Environment(environment).History) {
-		if t.Release == release && t.Kind == Promote {
-			if t.State == RolledBack {
-				return &t
-			}
-			if t.State == Succeeded {
-				return nil
-			}
+// FailedThere says whether the environment went back from the release, by itself
+// or because a person wanted that, and how; nil: it did not, or the release has
+// served there since.
+func (v *View) FailedThere(environment, release string) (failed *Transition) {
+	serves := "" // before the transition that is looked at
+	history := v.Environment(environment).History
+	for i := range history {
+		t := &history[i]
+		switch {
+		case t.State == RolledBack && t.Kind != Rollback && t.Release == release:
+			failed = t
+		case t.State != Succeeded:
+			continue
+		case t.Release == release:
+			failed = nil
+		case t.Kind == Rollback && serves == release:
+			failed = t
+		}
+		if t.State == Succeeded {
+			serves = t.Release
 		}
 	}
-	return nil
+	return failed
 }
 
 // Find returns the digests of the release records that ref means, newest first:

@@ -60,6 +60,13 @@ func (l *log) step(request, record string, c byte, token int64, step Step, state
 	}, anybody)
 }
 
+// rollback adds a whole one to the record.
+func (l *log) rollback(request, record string, c byte) {
+	l.add(TransitionType, Transition{
+		Request: request, Kind: Rollback, Environment: "production", Record: record, Release: digest(c), Step: End, State: Succeeded,
+	}, anybody)
+}
+
 func (l *log) fold() *View {
 	l.t.Helper()
 	v := NewView()
@@ -375,6 +382,20 @@ func TestFailedThere(t *testing.T) {
 	l.promotion("r3", a, 'a', Succeeded)
 	if f := l.fold().FailedThere("production", digest('a')); f != nil {
 		t.Errorf("it has succeeded since: %+v", f)
+	}
+	// Nor is one forgotten that somebody has gone back from.
+	b := l.release('b')
+	l.promotion("r4", b, 'b', Succeeded)
+	if f := l.fold().FailedThere("production", digest('b')); f != nil {
+		t.Errorf("it serves: %+v", f)
+	}
+	l.rollback("r5", a, 'a')
+	v := l.fold()
+	if f := v.FailedThere("production", digest('b')); f == nil || f.Request != "r5" {
+		t.Errorf("got %+v, want the rollback by a person", f)
+	}
+	if f := v.FailedThere("production", digest('a')); f != nil {
+		t.Errorf("what was gone back to: %+v", f)
 	}
 }
 

@@ -61,6 +61,8 @@ func declared() *environments.Declarations {
 		Canary: &environments.Canary{Weight: 20, MinSamples: 100, Limit: environments.Duration(60 * d)},
 		Soak:   environments.Duration(20 * d),
 	}
+	// Whoever overrides must be heard of.
+	production.Alerts = &environments.Alerts{SMTP: &environments.SMTP{Host: "localhost", Port: 25, TLS: "none", From: "gate@example.org", To: []string{"ops@example.org"}}}
 	// Requests that the fake tells all at once are no less worth.
 	production.Thresholds = map[string]map[string]any{"canary": {"block_seconds": 0}}
 	return &environments.Declarations{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,8 +40,8 @@ type Overseer struct {
 	mended time.Time // when what is desired was last asked to be brought back
 
 	mu   sync.Mutex
-	last *Findings // nil: not looked yet
-	seen string    // drift of the look before: what comes and goes is none
+	last *Findings       // nil: not looked yet
+	seen map[string]bool // what had drifted in the look before: what comes and goes is none
 }
 
 // mendAgain is how long a reconciliation may take before it is asked for again.
@@ -115,20 +116,23 @@ func (o *Overseer) Run(ctx context.Context) error {
 	}
 }
 
-// found takes note of a look. Drift counts once it was seen twice: in between
-// instances come and go.
+// found takes note of a look. Drift counts once the same thing was seen to differ
+// twice, however it does: in between instances come and go, and an error may name
+// the time. What judgement says counts at once.
 func (o *Overseer) found(ctx context.Context, f Findings) {
-	now := fmt.Sprint(f.Drift)
 	o.mu.Lock()
-	before := o.seen
-	o.seen = now
-	if len(f.Drift) > 0 && before != now {
-		f.Drift, f.Degraded = nil, nil
-		if o.last != nil {
-			f.Drift, f.Degraded = o.last.Drift, o.last.Degraded
+	seen := map[string]bool{}
+	drift, degraded := []Difference{}, slices.Clone(f.Degraded)
+	for _, d := range f.Drift {
+		seen[d.What] = true
+		if o.seen[d.What] {
+			drift = append(drift, d)
+			continue
 		}
+		degraded = slices.DeleteFunc(degraded, func(r Reason) bool { return r == d.reason() })
 	}
-	o.last = &f
+	f.Drift, f.Degraded = drift, degraded
+	o.seen, o.last = seen, &f
 	o.mu.Unlock()
 	o.mend(ctx, f)
 }

@@ -59,6 +59,9 @@ type Override struct {
 	Signers []string `json:"-"`
 	Seq     int64    `json:"-"`
 	Used    bool     `json:"-"` // a promotion has begun by it
+	// Settled: something else was promoted since, which proves that it was approved
+	// by what counted then.
+	Settled bool `json:"-"`
 }
 
 // People is what people have said of an environment's promotions.
@@ -96,17 +99,33 @@ func (v *View) people(it Item) error {
 	return nil
 }
 
-// decided folds that a release was found good where it serves.
+// decided folds that a revision was found good where it serves. A decision names
+// release and commit, and the commit's record what is configured.
 func (v *View) decided(it Item) {
-	var d struct {
+	var r struct {
 		Decision struct {
-			Release, Environment string
-			Stage                policies.Stage
-			Verdict              policies.Verdict
+			Release, Commit, Environment string
+			Stage                        policies.Stage
+			Verdict                      policies.Verdict
 		}
 	}
-	if json.Unmarshal(it.Predicate, &d) == nil && d.Decision.Stage == policies.Serving && d.Decision.Verdict.Promotes() && it.May(ledger.Decide, d.Decision.Environment) {
-		v.environment(d.Decision.Environment).Good = d.Decision.Release
+	if json.Unmarshal(it.Predicate, &r) != nil {
+		return
+	}
+	d := r.Decision
+	if d.Stage != policies.Serving || !d.Verdict.Promotes() || !it.May(ledger.Decide, d.Environment) {
+		return
+	}
+	e := v.environment(d.Environment)
+	record := e.Desired
+	if s := v.Releases[record]; s == nil || s.Release != d.Release || d.Commit != "" && s.Commit != d.Commit {
+		record = v.recordOf("", d.Release, d.Commit)
+	}
+	if revision := v.runs(d.Environment, record); revision != "" {
+		if e.Good == nil {
+			e.Good = map[string]bool{}
+		}
+		e.Good[revision] = true
 	}
 }
 
@@ -120,11 +139,14 @@ func (p *People) step(seq int64, t *Transition) {
 			p.Began = map[string]time.Time{}
 		}
 		p.Began[t.Request] = t.At
+		if t.Kind == Rollback || len(p.Overrides) == 0 {
+			return // to go back asks nobody
+		}
+		p.Overrides = slices.Clone(p.Overrides)
 		for i := range p.Overrides {
-			if t.Override != "" && p.Overrides[i].ID == t.Override {
-				p.Overrides = slices.Clone(p.Overrides)
-				p.Overrides[i].Used = true
-			}
+			o := &p.Overrides[i]
+			o.Settled = o.Used
+			o.Used = o.Used || t.Override != "" && o.ID == t.Override
 		}
 	case t.Step == End && t.Kind == Promote:
 		p.Ended = maps.Clone(p.Ended)
@@ -177,13 +199,38 @@ func (v *View) Withheld(r Request, trust *environments.Trust, now time.Time) (co
 	if rec := v.Releases[r.Record]; r.Rollback || rec == nil || rec.Declarations.Environment(r.Environment) == nil {
 		return 0, ""
 	}
-	ev := v.Environment(r.Environment)
+	if t := v.FailedThere(r.Environment, r.Release); r.Automatic && t != nil {
+		return CodeLocked, fmt.Sprintf("%s went back from release %s at %s, and nothing brings that forward again by itself; a person does with gate promote %s --to %s", r.Environment, short(r.Release), stamp(t.At), short(r.Release), r.Environment)
+	}
 	if o := v.Unapproved(r.Environment, trust); o != nil {
 		return CodeLocked, fmt.Sprintf("the override by %s of %s (%s) is not approved yet: somebody else runs gate approve %s --to %s first", o.By, stamp(o.At), o.Reason, short(o.Release), r.Environment)
 	}
-	if ev.People.override(r.Record, now) != nil {
+	o := v.Environment(r.Environment).People.override(r.Record, now)
+	if o != nil && v.Told(r.Environment, r.Record) {
 		return 0, ""
 	}
+	code, why = v.declared(r, trust, now)
+	if code != 0 && o != nil {
+		why += "; the override by " + o.By + " does not count, since nobody would be told of it: " + declareRoute
+	}
+	return code, why
+}
+
+const declareRoute = "declare smtp, webhook or incident under alerts in what serves there"
+
+// Told says whether an override in the environment reaches anybody, by what
+// serves there; where nothing does, by the release record itself.
+func (v *View) Told(environment, record string) bool {
+	rec := v.Releases[cmp.Or(v.Environment(environment).Desired, record)]
+	if rec == nil {
+		return false
+	}
+	e := rec.Declarations.Environment(environment)
+	return e != nil && e.Alerts.TellPeople()
+}
+
+// declared is what is declared against the request now.
+func (v *View) declared(r Request, trust *environments.Trust, now time.Time) (code int, why string) {
 	rules := v.Rules(r.Environment, r.Record)
 	if w, until := environments.Frozen(rules.Freeze, now); w != nil {
 		return CodeLocked, fmt.Sprintf("%s is frozen until %s: %s; ask again then, or gate promote %s --to %s --override --reason TEXT", r.Environment, Until(*w, until), w.Reason, short(r.Release), r.Environment)
@@ -222,7 +269,7 @@ func (p People) override(record string, now time.Time) *Override {
 
 // overrideOf is the id of the override by which the request goes; empty: none.
 func (v *View) overrideOf(r Request, now time.Time) string {
-	if o := v.Environment(r.Environment).People.override(r.Record, now); o != nil && !r.Rollback {
+	if o := v.Environment(r.Environment).People.override(r.Record, now); o != nil && !r.Rollback && v.Told(r.Environment, r.Record) {
 		return o.ID
 	}
 	return ""
@@ -285,15 +332,21 @@ func (p People) ended(record string) int64 {
 	return -1
 }
 
-// Unapproved is the oldest override that was used and that nobody else has
-// approved since; nil: there is none.
+// Unapproved is the override that was used and that nobody else has approved
+// since; nil: there is none.
 func (v *View) Unapproved(environment string, trust *environments.Trust) *Override {
 	for _, o := range v.Environment(environment).People.Overrides {
-		if o.Used && !v.condoned(o, trust) {
+		if v.open(o, trust) {
 			return &o
 		}
 	}
 	return nil
+}
+
+// open says whether the override was used and is still to be approved. What has
+// become of trust and declarations since does not open it again.
+func (v *View) open(o Override, trust *environments.Trust) bool {
+	return o.Used && !o.Settled && !v.condoned(o, trust)
 }
 
 // condoned says whether the override has been approved: by as many as a promotion
@@ -320,7 +373,7 @@ func (v *View) Pressing(environment string, trust *environments.Trust, now time.
 	p := v.Environment(environment).People
 	for _, o := range p.Overrides {
 		usable := p.override(o.Record, now)
-		if o.Used && !v.condoned(o, trust) || usable != nil && usable.ID == o.ID {
+		if v.open(o, trust) || usable != nil && usable.ID == o.ID {
 			all = append(all, o)
 		}
 	}
@@ -392,17 +445,40 @@ func (j *Journal) Waiting(ctx context.Context, v *View, environment string) (all
 	return all, err
 }
 
-// Standing is the request that waits for approval and asks for the same; empty:
-// none does. Whoever asks again follows that one.
+// Standing is the request that stands and asks for the same; empty: none does.
+// Whoever asks again follows that one. A person's own is asked for where an
+// automatic one must not go.
 func (j *Journal) Standing(ctx context.Context, v *View, r Request) (id string, err error) {
-	if r.Rollback {
+	if r.Rollback || r.Record == "" || v.Environment(r.Environment).Active != nil {
 		return "", nil
 	}
-	waiting, err := j.Waiting(ctx, v, r.Environment)
-	for _, w := range waiting {
-		if w.Record == r.Record {
-			return w.Request, err
+	pending, err := j.Pending(ctx, v, r.Environment)
+	for _, p := range pending {
+		if p.Rollback || p.Err != nil || p.Record != r.Record {
+			continue
 		}
+		if code, _ := v.Withheld(p, j.records().Trust(), j.Now()); code == CodeLocked && p.Automatic && !r.Automatic {
+			continue
+		}
+		return p.ID, err
 	}
 	return "", err
+}
+
+// Meant is which of the records, the newest first, somebody means who approves
+// their release there: that of an override that is to be approved, else that of a
+// request that waits, else the newest.
+func (j *Journal) Meant(ctx context.Context, v *View, environment string, found []string) (string, error) {
+	for _, o := range v.Pressing(environment, j.records().Trust(), j.Now()) {
+		if slices.Contains(found, o.Record) {
+			return o.Record, nil
+		}
+	}
+	waiting, err := j.Waiting(ctx, v, environment)
+	for _, w := range waiting {
+		if slices.Contains(found, w.Record) {
+			return w.Record, err
+		}
+	}
+	return found[0], err
 }

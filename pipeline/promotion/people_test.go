@@ -196,10 +196,12 @@ func approvals(n int, notAuthor bool) func(*ReleaseRecord) {
 	})
 }
 
-func byAnn(r *ReleaseRecord) { r.Authors = []string{"Ann@Example.org", "carl@example.org"} }
+func byAnn(r *ReleaseRecord) {
+	r.Authors = []string{"Ann@Example.org", "4711+Carl@users.noreply.github.com"}
+}
 
 func TestApprovals(t *testing.T) {
-	s, keys := crew(t, environments.Person{GitHub: "Dora", May: []string{"approve"}}, environments.Person{GitHub: "ann-on-github", May: []string{"approve"}, Emails: []string{"ann@example.org"}})
+	s, keys := crew(t, environments.Person{GitHub: "Dora", May: []string{"approve"}}, environments.Person{GitHub: "carl", May: []string{"approve"}, Emails: []string{"carl@home.example.org"}}, environments.Person{GitHub: "ann-on-github", May: []string{"approve"}, Emails: []string{"ann@example.org"}})
 	s.serves('a')
 	b := s.release(releaseRecord('b', approvals(2, true), byAnn))
 	id := s.ask("production", 'b')
@@ -232,7 +234,12 @@ func TestApprovals(t *testing.T) {
 	waits("1 of 2 approvals")
 	s.approveAs(keys["nameless"], b)
 	waits("none of those who have approved is known not to be the author, Ann@Example.org")
+	// Dora has declared no address: she may be Ann.
 	s.approveAs(keys["ci"], b, github("dora"))
+	waits("none of those who have approved is known not to be the author")
+	s.approveAs(keys["ci"], b, github("carl")) // has written it with Ann
+	waits("none of those who have approved is known not to be the author")
+	s.approveAs(keys["bob"], b)
 	s.idle()
 	got := s.view().Environment("production").Consumed[id]
 	if got == nil {
@@ -317,7 +324,7 @@ func TestPace(t *testing.T) {
 	automatic := func(r *Request) { r.Automatic = true }
 	s := newStage(t)
 	s.serves('a')
-	for _, c := range []byte("bcd") {
+	for _, c := range []byte("bcdf") {
 		s.release(releaseRecord(c, pace))
 	}
 	s.at("2026-11-24T12:00:00Z")
@@ -333,6 +340,158 @@ func TestPace(t *testing.T) {
 	s.expect(*s.took('d'), Succeeded, CodePass)
 	s.expect(*s.took('c', back, automatic), Succeeded, CodePass)
 	s.at("2026-11-25T14:00:00Z")
-	s.expect(*s.took('d', automatic), Succeeded, CodePass)
-	s.sound(digest('d'))
+	s.expect(*s.took('f', automatic), Succeeded, CodePass)
+	s.sound(digest('f'))
+}
+
+// TestWhatFailedDoesNotComeBackByItself: neither what was rolled back by a verdict
+// nor what a person has gone back from. An override made for a person's request
+// does not change that, nor does a wait for approvals hide it.
+func TestWhatFailedDoesNotComeBackByItself(t *testing.T) {
+	automatic := func(r *Request) { r.Automatic = true }
+	for _, want := range []int{0, 1} {
+		s, keys := crew(t)
+		s.serves('a')
+		b := s.release(releaseRecord('b', approvals(1, false)))
+		if want == 0 {
+			b = s.release(releaseRecord('b'))
+		}
+		approve := func() {
+			if want > 0 {
+				s.approveAs(keys["bob"], b)
+			}
+		}
+		named := func(r *Request) { r.Record = b }
+		s.target.samples[digest('b')] = [2]int64{3000, 600}
+		approve()
+		s.expect(*s.took('b', named, automatic), RolledBack, CodeRolledBack)
+		s.target.samples[digest('b')] = [2]int64{3000, 0}
+		s.expect(*s.took('b', named, automatic), Refused, CodeLocked, "production went back from release bbbbbbbbbbbb", "gate promote bbbbbbbbbbbb --to production")
+		s.override(b)
+		s.expect(*s.took('b', named, automatic), Refused, CodeLocked, "went back from")
+		s.expect(*s.took('b', named), Succeeded, CodePass)
+		approve()
+		s.approveAs(keys["bob"], b)
+		s.expect(*s.took('b', named, automatic), Succeeded, CodePass, "it serves already")
+		s.expect(*s.took('a', back), Succeeded, CodePass)
+		approve()
+		s.expect(*s.took('b', named, automatic), Refused, CodeLocked, "went back from")
+		s.expect(*s.took('b', named), Succeeded, CodePass)
+		s.sound(digest('b'))
+	}
+}
+
+// TestASettledOverrideStaysSettled: that something was promoted since proves that
+// it was approved, whatever is declared or whoever is listed by now.
+func TestASettledOverrideStaysSettled(t *testing.T) {
+	s, keys := crew(t)
+	s.serves('a')
+	b := s.release(releaseRecord('b', frozen))
+	c := s.release(releaseRecord('c', approvals(2, true)))
+	s.release(releaseRecord('d', approvals(2, true)))
+	s.at(tuesday)
+	s.override(b)
+	s.expect(*s.took('b'), Succeeded, CodePass)
+	s.at(wednesday)
+	s.approveAs(keys["bob"], b)
+	s.override(c) // two have not approved it
+	s.expect(*s.took('c'), Succeeded, CodePass)
+	v, trust := s.view(), s.ledger.Trust()
+	if o := v.Environment("production").People.Overrides; !o[0].Settled || o[1].Settled || !o[1].Used {
+		t.Errorf("%+v", o)
+	}
+	if o := v.Unapproved("production", trust); o == nil || o.Record != c {
+		t.Errorf("not approved is %+v", o)
+	}
+	// Back settles nothing.
+	s.expect(*s.took('a', back), Succeeded, CodePass)
+	if o := s.view().Unapproved("production", trust); o == nil || o.Record != c {
+		t.Errorf("not approved is %+v", o)
+	}
+	nobody := &environments.Trust{Remote: trust.Remote}
+	if p := s.view().Pressing("production", nobody, s.engine.Now().Add(24*time.Hour)); len(p) != 1 || p[0].Record != c {
+		t.Errorf("pressing are %+v", p)
+	}
+}
+
+// TestAnOverrideIsHeardOf: where nobody beyond the machine is told it does not
+// count, whatever the tree says of whoever has made it.
+func TestAnOverrideIsHeardOf(t *testing.T) {
+	quiet := func(r *ReleaseRecord) {
+		r.Declarations.Environment("production").Alerts = &environments.Alerts{Local: true}
+	}
+	s := newStage(t)
+	s.at(tuesday)
+	s.release(releaseRecord('a', quiet))
+	s.expect(*s.took('a'), Succeeded, CodePass)
+	b := s.release(releaseRecord('b', frozen))
+	s.override(b)
+	s.expect(*s.took('b'), Refused, CodeLocked, "is frozen", "the override by ann does not count", "declare smtp, webhook or incident")
+	// What stands in its way no more goes, and not by it.
+	s.at(wednesday)
+	s.override(b)
+	got := s.took('b')
+	if s.expect(*got, Succeeded, CodePass); got.Override != "" {
+		t.Errorf("it went by override %s", got.Override)
+	}
+	s.at(tuesday)
+	c := s.release(releaseRecord('c', quiet))
+	s.override(c)
+	if s.expect(*s.took('c'), Succeeded, CodePass); !s.view().Environment("production").People.Overrides[2].Used {
+		t.Error("what serves tells somebody, and the override was not used")
+	}
+}
+
+// TestAnOverrideOfWhatWaits: the request that waits is the one that goes by it,
+// and who has asked with the override follows that one.
+func TestAnOverrideOfWhatWaits(t *testing.T) {
+	s, _ := crew(t)
+	s.serves('a')
+	b := s.release(releaseRecord('b', approvals(1, false)))
+	other := s.release(releaseRecord('b', approvals(1, false), func(r *ReleaseRecord) { r.Commit = commitOf('c') }))
+	named := func(r *Request) { r.Record = b }
+	id := s.ask("production", 'b', named, func(r *Request) { r.Automatic = true })
+	s.idle()
+	standing := func(change ...func(*Request)) string {
+		t.Helper()
+		r := Request{Environment: "production", Release: digest('b'), Record: b}
+		for _, f := range change {
+			f(&r)
+		}
+		got, err := s.journal.Standing(t.Context(), s.view(), r)
+		must(t, err)
+		return got
+	}
+	meant := func() string {
+		t.Helper()
+		v := s.view()
+		got, err := s.journal.Meant(t.Context(), v, "production", v.Find(digest('b')))
+		must(t, err)
+		return got
+	}
+	if v := s.view(); v.Find(digest('b'))[0] != other || meant() != b {
+		t.Errorf("who approves the release means %s, want the record that waits, %s", meant(), b)
+	}
+	if standing() != id || standing(func(r *Request) { r.Record = other }) != "" || standing(back) != "" {
+		t.Error("who asks again does not follow what waits")
+	}
+	s.override(b)
+	if standing() != id {
+		t.Error("it does not wait any more, and stands")
+	}
+	s.idle()
+	s.expect(*s.view().Environment("production").Consumed[id], Succeeded, CodePass)
+	if meant() != b {
+		t.Errorf("who approves the release means %s, want the record that was overridden, %s", meant(), b)
+	}
+	if standing() != "" {
+		t.Error("it has ended, and stands")
+	}
+	// A person's own is asked for where an automatic one must not go.
+	s.approve(b)
+	s.expect(*s.took('a', back), Succeeded, CodePass)
+	automatic := s.ask("production", 'b', named, func(r *Request) { r.Automatic = true })
+	if standing() != "" || standing(func(r *Request) { r.Automatic = true }) != automatic {
+		t.Error("a person follows what automation must not do")
+	}
 }

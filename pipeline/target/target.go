@@ -90,7 +90,7 @@ type Status struct {
 	DatabaseBytes int64     `json:"database_bytes,omitempty"`
 	Since         time.Time `json:"since"` // when the daemon started
 	// Schema is how the schema compares with what migrations have made of it; nil:
-	// not known.
+	// none have left anything on record.
 	Schema  *Schema `json:"schema,omitempty"`
 	Problem string  `json:"problem,omitempty"`
 	// Scaling is what decides how many instances there are; nil: nothing does.

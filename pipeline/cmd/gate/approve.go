@@ -39,10 +39,14 @@ func (c *ApproveCmd) Run(ctx context.Context, g *Globals) error {
 	if err != nil {
 		return err
 	}
-	record, rec, err := one(v, c.Release, c.To)
+	if _, _, err = one(v, c.Release, c.To); err != nil {
+		return err
+	}
+	record, err := s.journal.Meant(ctx, v, c.To, v.Find(c.Release))
 	if err != nil {
 		return err
 	}
+	rec := v.Releases[record]
 	if own := s.ledger.Own(); !s.ledger.TrustedFor([]string{own}, ledger.Approve, c.To) {
 		return &Exit{promotion.CodeUsage, fmt.Errorf("an approval by this machine would not count: its key %s is not listed in environments/trust.yaml with may: [approve] for %s", own, c.To)}
 	}
@@ -101,8 +105,9 @@ func one(v *promotion.View, ref, environment string) (string, *promotion.Release
 
 func short(digest string) string { return fmt.Sprintf("%.12s", strings.TrimPrefix(digest, "sha256:")) }
 
-// override records that a request goes past what people have declared.
-func (s *session) override(ctx context.Context, v *promotion.View, r promotion.Request) error {
+// mayOverride fails where an override of the request would not count, or must
+// not be.
+func (s *session) mayOverride(v *promotion.View, r promotion.Request) error {
 	if strings.TrimSpace(r.Reason) == "" {
 		return &Exit{promotion.CodeUsage, errors.New("--override needs --reason: those who are told read it")}
 	}
@@ -114,14 +119,37 @@ func (s *session) override(ctx context.Context, v *promotion.View, r promotion.R
 		_, why := v.Withheld(r, s.ledger.Trust(), s.journal.Now())
 		return &Exit{promotion.CodeLocked, errors.New(why)}
 	}
-	e, err := s.environment(r.Environment)
-	if err != nil {
-		return err
+	if !v.Told(r.Environment, r.Record) {
+		return &Exit{promotion.CodeUsage, fmt.Errorf("an override tells the owners of %s, and what serves there declares nobody who is told (local: true tells nobody): declare smtp, webhook or incident under alerts in environments/%s.yaml, and promote that first", r.Environment, r.Environment)}
 	}
-	if len(e.Alerts.Routes()) == 0 {
-		return &Exit{promotion.CodeUsage, fmt.Errorf("an override tells the owners of %s, and nobody is declared to be told: declare alerts in environments/%s.yaml", r.Environment, r.Environment)}
-	}
+	return nil
+}
+
+// override records that the request goes past what people have declared.
+func (s *session) override(ctx context.Context, r promotion.Request) error {
 	return s.journal.Override(ctx, promotion.Override{
 		Environment: r.Environment, Record: r.Record, Release: r.Release, Commit: r.Commit, By: r.By, Reason: r.Reason, At: s.journal.Now().UTC(),
 	})
+}
+
+// written is the id of the request: of one that stands and asks for the same, or
+// a new one. An override is recorded once nothing else can fail, before the
+// executor may take the request.
+func (s *session) written(ctx context.Context, r promotion.Request, override bool) (id string, err error) {
+	v, err := s.journal.View(ctx)
+	if err != nil {
+		return "", err
+	}
+	if id, err = s.journal.Standing(ctx, v, r); err != nil {
+		return "", err
+	}
+	if override {
+		if err := s.override(ctx, r); err != nil {
+			return "", err
+		}
+	}
+	if id == "" {
+		id, err = s.journal.Request(ctx, r)
+	}
+	return id, err
 }

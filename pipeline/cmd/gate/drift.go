@@ -33,7 +33,7 @@ func (c *DriftCmd) Run(ctx context.Context, g *Globals) error {
 	}
 	defer s.close()
 	all := []driftOf{}
-	differs := false
+	differs, unknown := false, []string{}
 	for _, e := range s.decl.Environments {
 		if c.Environment != "" && e.Name != c.Environment {
 			continue
@@ -49,7 +49,11 @@ func (c *DriftCmd) Run(ctx context.Context, g *Globals) error {
 		if err != nil {
 			return fmt.Errorf("drift of %s is not known: %w", e.Name, err)
 		}
-		differs = differs || len(f.Drift) > 0
+		for _, d := range f.Drift {
+			if differs = differs || !d.Unknown; d.Unknown {
+				unknown = append(unknown, d.What+" of "+e.Name)
+			}
+		}
 		all = append(all, driftOf{e.Name, f.Drift})
 		if s.Output != "json" {
 			if err := report.Drift(s.Out, e.Name, f.Drift); err != nil {
@@ -67,6 +71,9 @@ func (c *DriftCmd) Run(ctx context.Context, g *Globals) error {
 	}
 	if differs {
 		return &Exit{Code: promotion.CodeFail}
+	}
+	if len(unknown) > 0 {
+		return &Exit{promotion.CodeInternal, fmt.Errorf("not known: %s", strings.Join(unknown, ", "))}
 	}
 	return nil
 }

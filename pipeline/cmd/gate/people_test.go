@@ -17,6 +17,8 @@ func TestPeople(t *testing.T) {
 	w := foreignWorld(t)
 	w.replace("environments/app.yaml", `  - "**/*.md"`, "  - \"**/*.md\"\n  - environments/*")
 	w.replace("environments/staging.yaml", "promotion:\n", "promotion:\n  approvals: {required: 1}\n")
+	// A route, without which nobody may override.
+	w.replace("environments/staging.yaml", "alerts: {local: true}", "alerts: {local: true, webhook: {url: \"http://127.0.0.1:9/\"}}")
 	w.commit("approvals")
 
 	r := w.want(promotion.CodeApproval, "deploy", "staging", "-o", "json")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/smartcloudops/gate/pipeline/ledger"
 	"github.com/smartcloudops/gate/pipeline/promotion"
@@ -47,18 +48,18 @@ func (c *PromoteCmd) Run(ctx context.Context, g *Globals) error {
 		return err
 	}
 	r := promotion.Request{Environment: c.To, Release: rec.Release, Commit: rec.Commit, Record: found, By: s.by(), Reason: c.Reason}
-	if c.Override {
-		if err := s.override(ctx, v, r); err != nil {
-			return err
-		}
-	}
 	if why := v.NoWayTo(c.To, rec.Release); why != "" {
 		return &Exit{promotion.CodeUsage, errors.New(why)}
+	}
+	if c.Override {
+		if err := s.mayOverride(v, r); err != nil {
+			return err
+		}
 	}
 	if why := v.NoReturn(c.To, rec); why != "" {
 		fmt.Fprintln(s.Err, "gate: note:", why)
 	}
-	return s.ask(ctx, r, c.RemoteFlags)
+	return s.ask(ctx, r, c.RemoteFlags, c.Override)
 }
 
 // RollbackCmd goes back.
@@ -110,10 +111,11 @@ func (c *RollbackCmd) Run(ctx context.Context, g *Globals) error {
 		return &Exit{promotion.CodeUsage, fmt.Errorf("nothing served in %s before what serves now: gate history %s shows what did", c.Environment, c.Environment)}
 	}
 	rec := v.Releases[target]
-	return s.ask(ctx, promotion.Request{Environment: c.Environment, Release: rec.Release, Commit: rec.Commit, By: s.by(), Reason: c.Reason, Rollback: true}, c.RemoteFlags)
+	return s.ask(ctx, promotion.Request{Environment: c.Environment, Release: rec.Release, Commit: rec.Commit, By: s.by(), Reason: c.Reason, Rollback: true}, c.RemoteFlags, false)
 }
 
-func (s *session) ask(ctx context.Context, r promotion.Request, f RemoteFlags) error {
+// ask writes the request, with an override if that is wanted, and follows it.
+func (s *session) ask(ctx context.Context, r promotion.Request, f RemoteFlags, override bool) error {
 	e, err := s.environment(r.Environment)
 	if err != nil {
 		return err
@@ -127,7 +129,7 @@ func (s *session) ask(ctx context.Context, r promotion.Request, f RemoteFlags) e
 		return &Exit{promotion.CodeLocked, fmt.Errorf("%s is locked: request %.12s by %s for release %.19s is under way (%s); gate status %s follows it", r.Environment, a.Request, a.By, a.Release, a.Step, r.Environment)}
 	}
 	if f.Remote {
-		return s.askRemote(ctx, r, f.Timeout)
+		return s.askRemote(ctx, r, f.Timeout, override)
 	}
 	if err := s.executes(ctx, r.Environment); err != nil {
 		return err
@@ -140,8 +142,12 @@ func (s *session) ask(ctx context.Context, r promotion.Request, f RemoteFlags) e
 	if err := ensure(ctx, e); err != nil {
 		return err
 	}
+	id, err := s.written(ctx, r, override)
+	if err != nil {
+		return err
+	}
 	err = s.follow(ctx, r, "", func(note func(string)) (promotion.Transition, error) {
-		return run.Ask(ctx, s.journal, x, r, note)
+		return run.Follow(ctx, s.journal, x, r.Environment, id, note)
 	})
 	s.carried(ctx)
 	return err
@@ -184,6 +190,10 @@ type HoldCmd struct {
 
 // Run records the hold. It needs nobody.
 func (c *HoldCmd) Run(ctx context.Context, g *Globals) error {
+	// An empty reason on record is the end of a hold.
+	if strings.TrimSpace(c.Reason) == "" {
+		return &Exit{promotion.CodeUsage, fmt.Errorf("--reason is blank: those who are stopped by the hold read it; gate unhold %s lifts one", c.Environment)}
+	}
 	return g.hold(ctx, c.Environment, c.Reason, c.Remote)
 }
 

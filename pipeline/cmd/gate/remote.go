@@ -168,15 +168,8 @@ func (x *remoteExecutor) Drills() any { return nil }
 
 // askRemote writes a request, brings it to the remote, and follows what comes of
 // it there.
-func (s *session) askRemote(ctx context.Context, r promotion.Request, timeout time.Duration) error {
-	v, err := s.journal.View(ctx)
-	if err != nil {
-		return err
-	}
-	id, err := s.journal.Standing(ctx, v, r)
-	if err == nil && id == "" {
-		id, err = s.journal.Request(ctx, r)
-	}
+func (s *session) askRemote(ctx context.Context, r promotion.Request, timeout time.Duration, override bool) error {
+	id, err := s.written(ctx, r, override)
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,9 @@ type WaiveCmd struct {
 
 // Run writes a file, and nothing else: it counts once it is reviewed and merged.
 func (c *WaiveCmd) Run(ctx context.Context, g *Globals) error {
+	if strings.TrimSpace(c.Reason) == "" {
+		return &Exit{promotion.CodeUsage, errors.New("--reason is blank: those who review it read it")}
+	}
 	s, err := g.open(ctx, c.Env)
 	if err != nil {
 		return err

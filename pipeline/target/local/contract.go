@@ -17,6 +17,8 @@ func (d *Daemon) Contract(ctx context.Context, token int64, rev target.Revision)
 	if err != nil || rt.Migrate == nil || rt.Migrate.Contract == nil {
 		return err
 	}
-	_, err = d.runMigration(ctx, rev, rt.Migrate.Contract.Args, d.database().MigratorURL(), "contract")
+	if _, err = d.runMigration(ctx, rev, rt.Migrate.Contract.Args, d.database().MigratorURL(), "contract"); err == nil {
+		d.settled(ctx, rev.Release)
+	}
 	return err
 }
