@@ -40,8 +40,8 @@ drills: build simulation ## Rehearse with GitHub's workflows, several machines a
 	GATE_DRILLS=1 go test -timeout 55m -run "^($$drills)\$$" ./pipeline/cmd/gate
 
 .PHONY: simulation
-simulation: ## Take promotions through 10,000 seeds of what can go wrong (20 s; make test tries some)
-	GATE_SEEDS=10000 go test -count=1 -timeout 20m -run 'TestSimulation$$' ./pipeline/promotion
+simulation: ## Take promotions through 10,000 seeds of what can go wrong, and two promoters through 50 races (a minute; make test tries some)
+	GATE_SEEDS=10000 GATE_DRILLS=1 go test -count=1 -timeout 20m -run 'TestSimulation$$|TestTwoPromotersOneRemote$$' ./pipeline/promotion
 
 .PHONY: test-short
 test-short: ## Run the tests without the slow drills

@@ -2,6 +2,7 @@ package promotion
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -11,9 +12,9 @@ import (
 // a clone of the ledger each and one remote, exactly one has won in each round,
 // and both know which.
 func TestTwoPromotersOneRemote(t *testing.T) {
-	rounds := 50
-	if testing.Short() {
-		rounds = 5
+	rounds := 5
+	if os.Getenv("GATE_DRILLS") != "" {
+		rounds = 50
 	}
 	f := newFleet(t, 2)
 	m := f.machines
