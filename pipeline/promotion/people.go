@@ -34,7 +34,7 @@ type Approval struct {
 	Release     string    `json:"release"`
 	Commit      string    `json:"commit"`
 	GitHub      string    `json:"github,omitempty"` // login that GitHub vouches for; empty: whoever signed it
-	Where       string    `json:"where,omitempty"`  // GitHub said so
+	Where       string    `json:"where,omitempty"`  // the run of which GitHub said so
 	By          string    `json:"by"`
 	Reason      string    `json:"reason,omitempty"`
 	At          time.Time `json:"at"`
@@ -82,7 +82,12 @@ func (v *View) people(it Item) error {
 		if err := json.Unmarshal(it.Predicate, &a); err != nil {
 			return fmt.Errorf("ledger entry %d: %s: %w", it.Seq, it.Type, err)
 		}
-		if it.May(ledger.Approve, a.Environment) {
+		// To hand on what GitHub has said of others is not to agree oneself.
+		may := ledger.Approve
+		if a.GitHub != "" {
+			may = ledger.Vouch
+		}
+		if it.May(may, a.Environment) {
 			p := &v.environment(a.Environment).People
 			p.Approvals = append(slices.Clip(p.Approvals), a)
 		}
@@ -278,8 +283,18 @@ func (v *View) overrideOf(r Request, now time.Time) string {
 // agreed are those who have approved the record by an approval behind the entry,
 // each person once.
 func (v *View) agreed(environment, record string, behind int64, trust *environments.Trust) (all []environments.Approver) {
+	said := map[string]Approval{} // by whom in which run → the first
 	for _, a := range v.Environment(environment).People.Approvals {
-		if a.Record != record || a.Seq <= behind {
+		spent := false
+		if a.GitHub != "" {
+			// GitHub knows of the run alone: to run it again is not to approve again.
+			run := a.Where + " " + strings.ToLower(a.GitHub)
+			first, again := said[run]
+			if spent = again && (first.Record != a.Record || first.Seq <= behind); !again {
+				said[run] = a
+			}
+		}
+		if a.Record != record || a.Seq <= behind || spent {
 			continue
 		}
 		who := trust.KeyOwner(strings.Join(a.Signers, " "))
