@@ -72,6 +72,10 @@ type People struct {
 	// what was approved before is used up.
 	Ended map[string]int64
 	Began map[string]time.Time // request → when its promotion began
+	// Shared and Whole are when a promotion has begun to get traffic, and when it
+	// had all of it.
+	Shared map[string]time.Time
+	Whole  map[string]time.Time
 }
 
 // people folds a statement of somebody. What others share is not changed.
@@ -134,16 +138,30 @@ func (v *View) decided(it Item) {
 	}
 }
 
+// noted is the map with the time, unless an earlier one is there. What others
+// share is not changed.
+func noted(m map[string]time.Time, request string, at time.Time) map[string]time.Time {
+	if _, ok := m[request]; ok {
+		return m
+	}
+	if m = maps.Clone(m); m == nil {
+		m = map[string]time.Time{}
+	}
+	m[request] = at
+	return m
+}
+
 // step folds what a step of a promotion that is under way means for what people
-// have said.
+// have said, and want to know.
 func (p *People) step(seq int64, t *Transition) {
 	switch {
+	case t.Step == Analyse:
+		p.Shared = noted(p.Shared, t.Request, t.At)
+	case t.Step == Soak, t.Step == Retire, t.Step == Contract && !t.Overdue:
+		// Written once all traffic is there.
+		p.Whole = noted(p.Whole, t.Request, t.At)
 	case t.Step == Begin:
-		p.Began = maps.Clone(p.Began)
-		if p.Began == nil {
-			p.Began = map[string]time.Time{}
-		}
-		p.Began[t.Request] = t.At
+		p.Began = noted(p.Began, t.Request, t.At)
 		if t.Kind == Rollback || len(p.Overrides) == 0 {
 			return // to go back asks nobody
 		}
