@@ -171,6 +171,19 @@ func TestDriftThatReadsOtherwiseEachTimeIsSeen(t *testing.T) {
 	}
 }
 
+// TestALookAsksForTheCertificate: the one that is presented for what is desired.
+func TestALookAsksForTheCertificate(t *testing.T) {
+	s := newStage(t)
+	s.serves('a')
+	o := s.overseer()
+	o.Certificate = func(_ context.Context, e *environments.Environment) string { return e.TLS.Names[0] + " has expired" }
+	f, err := o.Look(t.Context())
+	must(t, err)
+	if whats(f.Drift) != "certificate" || len(f.Degraded) != 1 || !strings.Contains(f.Degraded[0].Why, "localhost has expired") {
+		t.Errorf("%+v", f)
+	}
+}
+
 // TestReconcileWaits: for who holds the environment, and for who wants back.
 func TestReconcileWaits(t *testing.T) {
 	s := newStage(t)
