@@ -352,7 +352,7 @@ type Person struct {
 type Key struct {
 	ID           string   `yaml:"id" json:"id"`                               // "ed25519:" and 64 hexadecimal digits of the public key
 	Name         string   `yaml:"name" json:"name"`                           // for people
-	May          []string `yaml:"may" json:"may"`                             // measure, decide, promote, approve, daemon
+	May          []string `yaml:"may" json:"may"`                             // measure, decide, promote, approve, vouch, daemon
 	Environments []string `yaml:"environments" json:"environments,omitempty"` // empty: all
 	Emails       []string `yaml:"emails" json:"emails,omitempty"`             // that its owner's commits are made with
 }

@@ -31,7 +31,7 @@ var (
 var (
 	serveVariables = []string{"PORT", "DATABASE_URL", "RELEASE", "ENVIRONMENT", "INSTANCE"}
 	loadVariables  = []string{"USER", "SEQ", "RUN", "NOW"}
-	actions        = []string{"measure", "decide", "promote", "approve", "daemon"}
+	actions        = []string{"measure", "decide", "promote", "approve", "vouch", "daemon"}
 	personal       = []string{"approve"}
 	methods        = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 )

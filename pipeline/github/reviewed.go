@@ -14,6 +14,17 @@ type Reviewer struct {
 	Comment string
 }
 
+// Names says whether the run is about the release that the commit became: it runs
+// that commit of the repository itself, or was started by hand with the release
+// or the commit as a word of its title (run-name in the workflow's file). Of what
+// it was given otherwise GitHub says nothing.
+func (r *Run) Names(repository, release, commit string) bool {
+	if r.Head.SHA == commit && strings.EqualFold(r.Head.Repository, repository) {
+		return true
+	}
+	return r.Event == "workflow_dispatch" && commit != "" && (markedBy(r.Title, commit) || release != "" && markedBy(r.Title, strings.TrimPrefix(release, "sha256:")))
+}
+
 // Reviewers are those who have approved the run for the environment, each once.
 // Whether they may, is for the caller to say; a bot's approval is none.
 func (c *Client) Reviewers(ctx context.Context, run int64, environment string) ([]Reviewer, error) {

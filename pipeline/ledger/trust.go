@@ -12,10 +12,11 @@ const (
 	Decide  = "decide"  // decisions
 	Promote = "promote" // transitions of a promotion, holds
 	Approve = "approve" // approvals, waivers
+	Vouch   = "vouch"   // approvals by those whom GitHub says to have approved
 	Daemon  = "daemon"  // what an environment's daemon observes and does
 )
 
-var actions = []string{Measure, Decide, Promote, Approve, Daemon}
+var actions = []string{Measure, Decide, Promote, Approve, Vouch, Daemon}
 
 // Trust is what trust.yaml says.
 func (l *Ledger) Trust() *environments.Trust { return &l.trust }

@@ -171,6 +171,72 @@ func TestDriftThatReadsOtherwiseEachTimeIsSeen(t *testing.T) {
 	}
 }
 
+// TestALookAsksForTheCertificate: the one that is presented for what is desired.
+func TestALookAsksForTheCertificate(t *testing.T) {
+	s := newStage(t)
+	s.serves('a')
+	o := s.overseer()
+	o.Certificate = func(_ context.Context, e *environments.Environment) string { return e.TLS.Names[0] + " has expired" }
+	f, err := o.Look(t.Context())
+	must(t, err)
+	if whats(f.Drift) != "certificate" || len(f.Degraded) != 1 || !strings.Contains(f.Degraded[0].Why, "localhost has expired") {
+		t.Errorf("%+v", f)
+	}
+}
+
+// TestReconcileWaits: for who holds the environment, and for who wants back.
+func TestReconcileWaits(t *testing.T) {
+	s := newStage(t)
+	a := s.serves('a')
+	s.release(releaseRecord('b'))
+	s.expect(*s.took('b'), Succeeded, CodePass)
+	serve := func(c byte) {
+		rev := releaseRecord(c).Revision("production")
+		s.target.mu.Lock()
+		defer s.target.mu.Unlock()
+		s.target.stable, s.target.calls = &rev, nil
+	}
+	serve('c')
+	must(t, s.journal.Hold(t.Context(), Hold{Environment: "production", Reason: "x", By: "bob", At: time.Now()}))
+	s.engine.Reconcile()
+	s.idle()
+	s.called()
+	// It was tried, and fails: from then on no less.
+	must(t, s.journal.Hold(t.Context(), Hold{Environment: "production", By: "bob", At: time.Now()}))
+	s.target.fail["complete"] = target.ErrNotReady
+	if err := s.engine.once(t.Context()); err == nil {
+		t.Error("it was brought back")
+	}
+	must(t, s.journal.Hold(t.Context(), Hold{Environment: "production", Reason: "x", By: "bob", At: time.Now()}))
+	serve('c')
+	s.idle()
+	s.called()
+	delete(s.target.fail, "complete")
+	must(t, s.journal.Hold(t.Context(), Hold{Environment: "production", By: "bob", At: time.Now()}))
+	s.idle()
+	s.called("complete", "retire")
+	if released(s.target.stable) != digest('b') {
+		t.Errorf("it serves %s", released(s.target.stable))
+	}
+	// What is desired is not brought back first for somebody who wants away from it.
+	serve('c')
+	s.engine.Reconcile()
+	id := s.ask("production", 'a', back)
+	s.idle()
+	s.expect(*s.view().Environment("production").Consumed[id], Succeeded, CodePass)
+	s.target.mu.Lock()
+	for _, c := range s.target.calls {
+		if c.Rev == digest('b') {
+			t.Errorf("%s of what is fled from came first", c.Op)
+		}
+	}
+	s.target.mu.Unlock()
+	if d := s.view().Environment("production").Desired; d != a {
+		t.Errorf("desired is %s", d)
+	}
+	s.sound(digest('a'))
+}
+
 func TestAReleaseIsJudgedAgain(t *testing.T) {
 	holding := promoting(func(p *environments.Promotion) { p.Degraded = environments.HoldNext })
 	s := newStage(t)

@@ -52,6 +52,7 @@ type Engine struct {
 	again atomic.Bool // somebody has seen that the target lost what is desired
 
 	restored bool // the target was seen to serve what is desired, or made to
+	mending  bool // what is desired is to be brought back, unless somebody holds the environment
 	back     *withdrawal
 
 	// Stand in for Judge where promotions are simulated; nil: nothing does.
@@ -104,13 +105,18 @@ func (e *Engine) once(ctx context.Context) error {
 	if v.Environment(e.Environment).Active != nil {
 		return e.resume(ctx, v)
 	}
-	var lost error
 	if e.again.Swap(false) {
-		e.restored = false
+		e.mending = true
 	}
-	if !e.restored {
+	if r, ok := e.wayBack(ctx, v); ok {
+		return e.carryOut(ctx, v, r)
+	}
+	var lost error
+	// Whoever holds an environment stops what goes by itself.
+	if !e.restored || e.mending && v.Environment(e.Environment).Hold == nil {
 		lost = e.restore(ctx, v)
-		e.restored = lost == nil
+		e.restored = e.restored || lost == nil
+		e.mending = e.mending && lost != nil
 	}
 	pending, err := e.Journal.Pending(ctx, v, e.Environment)
 	if err != nil {
@@ -131,6 +137,25 @@ func (e *Engine) once(ctx context.Context) error {
 		}
 	}
 	return e.carryOut(ctx, v, r)
+}
+
+// wayBack is a request to go back that need not wait until what is desired is
+// brought back. Where nothing serves at all that comes first: what is gone back to
+// finds its database by it.
+func (e *Engine) wayBack(ctx context.Context, v *View) (Request, bool) {
+	if e.restored && !e.mending {
+		return Request{}, false // nothing stands before it
+	}
+	pending, err := e.Journal.Pending(ctx, v, e.Environment)
+	if err != nil {
+		return Request{}, false // found again, and told
+	}
+	r, ok := e.next(v, pending)
+	if !ok || !r.Rollback {
+		return Request{}, false
+	}
+	s, err := e.Target.Status(ctx)
+	return r, err == nil && s.Revision != ""
 }
 
 // next is the oldest request, but one that goes back is never kept waiting by

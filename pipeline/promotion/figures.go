@@ -20,10 +20,13 @@ type Figures struct {
 	Environment string    `json:"environment"`
 	Since       time.Time `json:"since"`
 	Until       time.Time `json:"until"`
-	// Changes are promotions that gave a release traffic, Failed those of them that
-	// went back, by themselves or by a rollback as the next thing that came to pass.
+	// Changes are promotions that gave a release all traffic, or were found wanting
+	// while it got some, Failed those of them that went back, by themselves or by a
+	// rollback as the next thing that came to pass. Aborted are no changes: they gave
+	// a release a share of the traffic, and ended without a verdict.
 	Changes     int     `json:"changes"`
 	Failed      int     `json:"failed"`
+	Aborted     int     `json:"aborted"`
 	PerWeek     float64 `json:"per_week"`
 	FailureRate float64 `json:"failure_rate"`
 	// Lead is from the commit to all traffic, Restore from the beginning of a change
@@ -64,7 +67,7 @@ type CriterionFigures struct {
 	Runs      int     `json:"runs"`    // measurements
 	Minutes   float64 `json:"minutes"` // spent on them
 	// Flaked of Repeated: releases that were judged more than once at a stage by the
-	// same policies, and promoted by it one time and not another.
+	// same policies, each time with an outcome, and passed one time and failed another.
 	Repeated  int     `json:"repeated"`
 	Flaked    int     `json:"flaked"`
 	FlakeRate float64 `json:"flake_rate"`
@@ -134,7 +137,7 @@ func (v *View) changes(environment string, since, now time.Time) Figures {
 		case t.Kind == Rollback && t.State == Succeeded && t.Token != 0:
 			if in && last != nil && last.Kind != Rollback && !last.At.Before(since) {
 				f.Failed++
-				restore = append(restore, t.At.Sub(last.At))
+				restore = append(restore, ev.People.whole(t).Sub(last.At))
 			}
 			last = t
 		case changed && t.State == RolledBack && in:
@@ -143,6 +146,10 @@ func (v *View) changes(environment string, since, now time.Time) Figures {
 			if began, ok := ev.People.Began[t.Request]; ok {
 				restore = append(restore, t.At.Sub(began))
 			}
+		case changed && t.State != Succeeded:
+			if _, shared := ev.People.Shared[t.Request]; shared && in {
+				f.Aborted++
+			}
 		case changed && t.State == Succeeded:
 			last = t
 			if !in {
@@ -150,7 +157,7 @@ func (v *View) changes(environment string, since, now time.Time) Figures {
 			}
 			f.Changes++
 			if made := v.made(t); !made.IsZero() {
-				lead = append(lead, t.At.Sub(made))
+				lead = append(lead, ev.People.whole(t).Sub(made))
 			}
 		}
 	}
@@ -165,6 +172,15 @@ func (v *View) changes(environment string, since, now time.Time) Figures {
 	}
 	f.Lead, f.Restore = spansOf(lead), spansOf(restore)
 	return f
+}
+
+// whole is when the release had all traffic: before it was watched, and what was
+// before it let go. Where that is not on record, the promotion's end.
+func (p People) whole(t *Transition) time.Time {
+	if at, ok := p.Whole[t.Request]; ok {
+		return at
+	}
+	return t.At
 }
 
 // made is when the commit of the promotion was made, or else first built.
@@ -186,7 +202,7 @@ func (v *View) made(t *Transition) (at time.Time) {
 // tally adds up criteria.
 type tally struct {
 	criteria map[string]*CriterionFigures
-	judged   map[string][2]bool // criterion, release, stage and policies → promoted by it, kept by it
+	judged   map[string][2]bool // criterion, release, stage and policies → passed, failed
 	times    map[string]int
 }
 
@@ -210,6 +226,9 @@ func (t *tally) decision(d policies.Decision) {
 		good := c.Verdict.Promotes()
 		if !good {
 			against = append(against, c.ID)
+		}
+		if !good && c.Verdict != policies.Fail {
+			continue // what could not be told yet is no outcome
 		}
 		key := strings.Join([]string{c.ID, d.Release, string(d.Stage), d.PolicyDigest}, " ")
 		seen := t.judged[key]

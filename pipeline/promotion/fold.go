@@ -271,6 +271,7 @@ func (v *View) transition(it Item, t *Transition) {
 			e.Desired = t.Record
 		}
 		e.Active = t
+		e.People.step(it.Seq, t)
 		return
 	}
 	e.Consumed[t.Request] = t

@@ -34,7 +34,7 @@ type Approval struct {
 	Release     string    `json:"release"`
 	Commit      string    `json:"commit"`
 	GitHub      string    `json:"github,omitempty"` // login that GitHub vouches for; empty: whoever signed it
-	Where       string    `json:"where,omitempty"`  // GitHub said so
+	Where       string    `json:"where,omitempty"`  // the run of which GitHub said so
 	By          string    `json:"by"`
 	Reason      string    `json:"reason,omitempty"`
 	At          time.Time `json:"at"`
@@ -72,6 +72,10 @@ type People struct {
 	// what was approved before is used up.
 	Ended map[string]int64
 	Began map[string]time.Time // request → when its promotion began
+	// Shared and Whole are when a promotion has begun to get traffic, and when it
+	// had all of it.
+	Shared map[string]time.Time
+	Whole  map[string]time.Time
 }
 
 // people folds a statement of somebody. What others share is not changed.
@@ -82,7 +86,12 @@ func (v *View) people(it Item) error {
 		if err := json.Unmarshal(it.Predicate, &a); err != nil {
 			return fmt.Errorf("ledger entry %d: %s: %w", it.Seq, it.Type, err)
 		}
-		if it.May(ledger.Approve, a.Environment) {
+		// To hand on what GitHub has said of others is not to agree oneself.
+		may := ledger.Approve
+		if a.GitHub != "" {
+			may = ledger.Vouch
+		}
+		if it.May(may, a.Environment) {
 			p := &v.environment(a.Environment).People
 			p.Approvals = append(slices.Clip(p.Approvals), a)
 		}
@@ -129,16 +138,30 @@ func (v *View) decided(it Item) {
 	}
 }
 
+// noted is the map with the time, unless an earlier one is there. What others
+// share is not changed.
+func noted(m map[string]time.Time, request string, at time.Time) map[string]time.Time {
+	if _, ok := m[request]; ok {
+		return m
+	}
+	if m = maps.Clone(m); m == nil {
+		m = map[string]time.Time{}
+	}
+	m[request] = at
+	return m
+}
+
 // step folds what a step of a promotion that is under way means for what people
-// have said.
+// have said, and want to know.
 func (p *People) step(seq int64, t *Transition) {
 	switch {
+	case t.Step == Analyse:
+		p.Shared = noted(p.Shared, t.Request, t.At)
+	case t.Step == Soak, t.Step == Retire, t.Step == Contract && !t.Overdue:
+		// Written once all traffic is there.
+		p.Whole = noted(p.Whole, t.Request, t.At)
 	case t.Step == Begin:
-		p.Began = maps.Clone(p.Began)
-		if p.Began == nil {
-			p.Began = map[string]time.Time{}
-		}
-		p.Began[t.Request] = t.At
+		p.Began = noted(p.Began, t.Request, t.At)
 		if t.Kind == Rollback || len(p.Overrides) == 0 {
 			return // to go back asks nobody
 		}
@@ -278,8 +301,18 @@ func (v *View) overrideOf(r Request, now time.Time) string {
 // agreed are those who have approved the record by an approval behind the entry,
 // each person once.
 func (v *View) agreed(environment, record string, behind int64, trust *environments.Trust) (all []environments.Approver) {
+	said := map[string]Approval{} // by whom in which run → the first
 	for _, a := range v.Environment(environment).People.Approvals {
-		if a.Record != record || a.Seq <= behind {
+		spent := false
+		if a.GitHub != "" {
+			// GitHub knows of the run alone: to run it again is not to approve again.
+			run := a.Where + " " + strings.ToLower(a.GitHub)
+			first, again := said[run]
+			if spent = again && (first.Record != a.Record || first.Seq <= behind); !again {
+				said[run] = a
+			}
+		}
+		if a.Record != record || a.Seq <= behind || spent {
 			continue
 		}
 		who := trust.KeyOwner(strings.Join(a.Signers, " "))

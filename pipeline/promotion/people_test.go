@@ -163,7 +163,7 @@ func crew(t *testing.T, people ...environments.Person) (*stage, map[string]*ledg
 	keys := map[string]*ledger.Key{}
 	for name, may := range map[string][]string{
 		"machine": {ledger.Measure, ledger.Decide, ledger.Promote, ledger.Daemon},
-		"ann":     {ledger.Approve}, "bob": {ledger.Approve}, "ann2": {ledger.Approve}, "eve": {ledger.Promote}, "ci": {ledger.Approve}, "nameless": {ledger.Approve},
+		"ann":     {ledger.Approve}, "bob": {ledger.Approve}, "ann2": {ledger.Approve}, "eve": {ledger.Promote}, "ci": {ledger.Vouch}, "nameless": {ledger.Approve},
 	} {
 		key, _, err := ledger.LoadOrCreateKey(filepath.Join(dir, name, "key"))
 		must(t, err)
@@ -206,7 +206,7 @@ func TestApprovals(t *testing.T) {
 	b := s.release(releaseRecord('b', approvals(2, true), byAnn))
 	id := s.ask("production", 'b')
 	github := func(login string) func(*Approval) {
-		return func(a *Approval) { a.GitHub, a.By = login, login+" on GitHub" }
+		return func(a *Approval) { a.GitHub, a.By, a.Where = login, login+" on GitHub", "shop/actions/runs/1" }
 	}
 	waits := func(why string) {
 		t.Helper()
@@ -225,6 +225,8 @@ func TestApprovals(t *testing.T) {
 	s.approveAs(keys["machine"], b)
 	s.approveAs(keys["eve"], b)
 	s.approveAs(keys["machine"], b, github("Dora"))
+	s.approveAs(keys["bob"], b, github("Dora")) // who may approve need not be believed about others
+	s.approveAs(keys["ci"], b)                  // nor does who vouches agree by that
 	s.approveAs(keys["ci"], b, github("mallory"))
 	waits("0 of 2 approvals")
 	s.approveAs(keys["ann"], b)
@@ -250,9 +252,18 @@ func TestApprovals(t *testing.T) {
 	// They are used up: what was approved once is not approved for ever.
 	s.expect(*s.took('a', back), Succeeded, CodePass)
 	id = s.ask("production", 'b')
-	waits2 := s.journalWaits(id)
-	if !strings.Contains(waits2, "0 of 2") {
-		t.Errorf("the second time it waits for %q", waits2)
+	s.approveAs(keys["ci"], b, github("Carl")) // the same run again
+	if why := s.journalWaits(id); !strings.Contains(why, "0 of 2") {
+		t.Errorf("the second time it waits for %q", why)
+	}
+	other := s.release(releaseRecord('b', approvals(2, true), func(r *ReleaseRecord) { r.Commit = commitOf('c') }))
+	s.approveAs(keys["ci"], other, github("carl"))
+	if got := s.view().agreed("production", other, -1, s.ledger.Trust()); len(got) > 0 {
+		t.Errorf("a run that was about something else is taken for %+v", got)
+	}
+	s.approveAs(keys["ci"], b, github("carl"), func(a *Approval) { a.Where = "shop/actions/runs/2" })
+	if why := s.journalWaits(id); !strings.Contains(why, "1 of 2") {
+		t.Errorf("after another run it waits for %q", why)
 	}
 	s.sound(digest('a'))
 }

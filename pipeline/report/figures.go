@@ -16,6 +16,9 @@ func Figures(w io.Writer, f promotion.Figures) error {
 	if f.Changes > 0 {
 		p.f("  failed         %d (%.0f%%)\n", f.Failed, 100*f.FailureRate)
 	}
+	if f.Aborted > 0 {
+		p.f("  aborted        %d with a share of the traffic, and no verdict\n", f.Aborted)
+	}
 	p.spans("  lead time      ", f.Lead)
 	p.spans("  time to restore", f.Restore)
 	if len(f.Criteria) > 0 {

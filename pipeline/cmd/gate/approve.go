@@ -47,8 +47,12 @@ func (c *ApproveCmd) Run(ctx context.Context, g *Globals) error {
 		return err
 	}
 	rec := v.Releases[record]
-	if own := s.ledger.Own(); !s.ledger.TrustedFor([]string{own}, ledger.Approve, c.To) {
-		return &Exit{promotion.CodeUsage, fmt.Errorf("an approval by this machine would not count: its key %s is not listed in environments/trust.yaml with may: [approve] for %s", own, c.To)}
+	may := ledger.Approve
+	if c.Github {
+		may = ledger.Vouch
+	}
+	if own := s.ledger.Own(); !s.ledger.TrustedFor([]string{own}, may, c.To) {
+		return &Exit{promotion.CodeUsage, fmt.Errorf("an approval by this machine would not count: its key %s is not listed in environments/trust.yaml with may: [%s] for %s", own, may, c.To)}
 	}
 	a := promotion.Approval{Environment: c.To, Record: record, Release: rec.Release, Commit: rec.Commit, By: s.by(), Reason: c.Reason, At: s.journal.Now().UTC()}
 	all := []promotion.Approval{a}

@@ -19,6 +19,13 @@ func (s *session) reviewed(ctx context.Context, a promotion.Approval) ([]promoti
 	if err != nil {
 		return nil, err
 	}
+	what, err := client.Run(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	if !what.Names(client.Repository(), a.Release, a.Commit) {
+		return nil, &Exit{promotion.CodeUsage, fmt.Errorf("who has approved run %d has not approved release %s: it runs commit %.12s, and no input that its title shows names the release; start it with run-name: … ${{ inputs.release }}, given the whole digest", run, short(a.Release), what.Head.SHA)}
+	}
 	found, err := client.Reviewers(ctx, run, a.Environment)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/promotion"
 	"github.com/smartcloudops/gate/pipeline/report"
+	"github.com/smartcloudops/gate/pipeline/target"
 	"github.com/smartcloudops/gate/pipeline/target/local/watch"
 )
 
@@ -172,14 +174,16 @@ func (s *session) people(ctx context.Context, one *report.Environment) (waits bo
 	if err != nil {
 		return waits, err
 	}
-	judged, err := s.judge.Rejudge(ctx, v, one.Name)
+	// As the daemon and gate drift look at it.
+	o := s.overseer(e)
+	o.Status = func(context.Context) (target.Status, error) { return *one.Actual, nil }
+	f, err := o.Look(ctx)
+	if err == nil && f.Problem != "" {
+		err = errors.New(f.Problem)
+	}
 	if err != nil {
 		return waits, err
 	}
-	var drift []promotion.Difference
-	if d := v.Releases[v.Environment(one.Name).Desired]; d != nil {
-		drift = v.Drift(e, *one.Actual, "")
-	}
-	one.Degraded = promotion.Degraded(judged, drift, one.Actual.Alerts)
+	one.Degraded = f.Degraded
 	return waits, nil
 }

@@ -33,19 +33,36 @@ func (c *StatusCmd) Run(ctx context.Context, g *Globals) error {
 		return err
 	}
 	defer s.close()
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	return c.watch(ctx, func(ctx context.Context) (bool, error) { return c.show(ctx, s) })
+}
+
+// watch shows it once, or until nothing moves any more.
+func (c *StatusCmd) watch(parent context.Context, show func(context.Context) (moving bool, err error)) error {
+	ctx, cancel := context.WithTimeout(parent, c.Timeout)
 	defer cancel()
 	for {
-		moving, err := c.show(ctx, s)
+		moving, err := show(ctx)
+		if c.Watch && ctx.Err() != nil {
+			return c.over(parent)
+		}
 		if err != nil || !c.Watch || !moving {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return &Exit{promotion.CodeInternal, fmt.Errorf("still moving after %s", c.Timeout)}
+			return c.over(parent)
 		case <-time.After(c.pause()):
 		}
 	}
+}
+
+// over is why nobody watches any more: somebody has had enough, or the time is
+// over.
+func (c *StatusCmd) over(parent context.Context) error {
+	if parent.Err() != nil {
+		return &Exit{promotion.CodeInternal, errors.New("stopped watching; what moves goes on")}
+	}
+	return &Exit{promotion.CodeInternal, fmt.Errorf("still moving after %s", c.Timeout)}
 }
 
 func (c *StatusCmd) pause() time.Duration {
