@@ -62,7 +62,7 @@ func declared() *environments.Declarations {
 		Soak:   environments.Duration(20 * d),
 	}
 	// Requests that the fake tells all at once are no less worth.
-	production.Thresholds = map[string]map[string]any{"canary": {"block_seconds": 0}}
+	production.Thresholds = map[string]map[string]any{"canary": {"block_seconds": 0, "group_seconds": 0}}
 	return &environments.Declarations{
 		App: &environments.App{
 			Name:    "shop",

@@ -345,6 +345,7 @@ func compared(t *testing.T, j *Judge, r *ReleaseRecord, requests, errors int64, 
 	c := Comparison{Figures: &f, Arms: target.Arms{
 		Since:  time.Now(),
 		Stable: target.Arm{Release: digest('b'), Requests: requests, P95: 0.1},
+		Baseline: target.Arm{Release: digest('b'), Requests: requests, P95: 0.1},
 		Canary: target.Arm{Release: r.Release, Requests: requests, Errors: errors, P95: 0.1 * slower},
 	}}
 	for _, f := range change {
