@@ -60,12 +60,15 @@ type arm struct {
 	Synthetic int64   `json:"synthetic"`
 	Errors    int64   `json:"errors"`
 	Restarts  int     `json:"restarts"`
+	Open      int64   `json:"open"`
+	Oldest    float64 `json:"oldest_open_seconds"`
 	P95       float64 `json:"p95"`
 }
 
 // payloads pass, each made of the type that its check fills.
 func payloads() map[string]any {
 	sound := checks.GeneratorFacts{CPUShare: 0.2}
+	counted := map[string]any{"requests": 1000, "synthetic": 0, "errors": 1, "given_up": 0, "visits": 0, "visitors": 0, "greatest": 0}
 	return map[string]any{
 		"tests": checks.TestsPayload{Command: []string{"go", "test"}, Passed: 40, Skipped: 2},
 		"scan": checks.ScanPayload{
@@ -149,10 +152,10 @@ func payloads() map[string]any {
 			"canary":   arm{Release: release, Requests: 1000, Errors: 1, P95: 0.1},
 			"baseline": arm{Release: "sha256:bbbb", Requests: 1000, Errors: 1, P95: 0.1},
 			"figures": map[string]any{
-				"sound": true, "faults": []string{}, "lost": 0, "alpha": 0.01, "block_pairs": 100, "block_seconds": 5,
+				"sound": true, "faults": []string{}, "lost": 0, "alpha": 0.01, "block_pairs": 100, "block_seconds": 5, "group_seconds": 0.5,
 				"pairs": 990, "needed": 0, "foreseen": true,
-				"baseline": map[string]any{"requests": 1000, "synthetic": 0, "errors": 1},
-				"canary":   map[string]any{"requests": 1000, "synthetic": 0, "errors": 1},
+				"baseline": counted, "canary": counted, "overdispersion": 1,
+				"real": map[string]any{"baseline": counted, "canary": counted, "pairs": 990, "overdispersion": 1},
 				"errors": map[string]any{
 					"margin": 0.01, "worse": map[string]any{"e": 0.5}, "within": map[string]any{"e": 1000}, "estimate": 0, "low": -0.001, "high": 0.001,
 				},

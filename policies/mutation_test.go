@@ -38,7 +38,7 @@ var irrelevant = []string{
 	"evidence.*.payload.listeners.*.protocol", "evidence.*.payload.listeners.*.address",
 	"evidence.*.payload.listeners.*.role", "evidence.*.payload.listeners.*.process",
 	"evidence.*.payload.secrets.*.name", "evidence.*.payload.secrets.*.source",
-	"evidence.*.payload.stable.restarts", "evidence.*.payload.baseline.restarts", "evidence.*.payload.baseline.p95",
+	"evidence.*.payload.stable.restarts", "evidence.*.payload.stable.open", "evidence.*.payload.stable.oldest_open_seconds", "evidence.*.payload.baseline.p95",
 	"evidence.*.payload.figures.*.estimate", "evidence.*.payload.figures.*.low", "evidence.*.payload.figures.*.high",
 	"evidence.*.payload.figures.needed", "evidence.*.payload.figures.foreseen",
 	"evidence.*.payload.pending_files", "evidence.*.payload.rollback_until",

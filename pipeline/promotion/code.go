@@ -49,7 +49,11 @@ func Unmet(d policies.Decision) string {
 	var s []string
 	for _, c := range d.Criteria {
 		if !c.Verdict.Promotes() {
-			s = append(s, fmt.Sprintf("%s %s (%s)", c.ID, c.Verdict, c.Why))
+			why := c.Why
+			if d.Stage == policies.Canary && c.Verdict == policies.Inconclusive && c.Next != "" {
+				why += "; " + c.Next // how many more requests it would have taken
+			}
+			s = append(s, fmt.Sprintf("%s %s (%s)", c.ID, c.Verdict, why))
 		}
 	}
 	if len(s) == 0 {

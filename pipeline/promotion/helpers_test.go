@@ -64,7 +64,7 @@ func declared() *environments.Declarations {
 	// Whoever overrides must be heard of.
 	production.Alerts = &environments.Alerts{SMTP: &environments.SMTP{Host: "localhost", Port: 25, TLS: "none", From: "gate@example.org", To: []string{"ops@example.org"}}}
 	// Requests that the fake tells all at once are no less worth.
-	production.Thresholds = map[string]map[string]any{"canary": {"block_seconds": 0}}
+	production.Thresholds = map[string]map[string]any{"canary": {"block_seconds": 0, "group_seconds": 0}}
 	return &environments.Declarations{
 		App: &environments.App{
 			Name:    "shop",

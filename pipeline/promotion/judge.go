@@ -343,7 +343,8 @@ func (j *Judge) Analysis(r *ReleaseRecord, environment string) (*analysis.Judge,
 	return analysis.New(analysis.Options{
 		Alpha: value("alpha"), ErrorMargin: value("error_margin"),
 		LatencyMargin: value("latency_margin"), LatencySlack: value("latency_slack_seconds"),
-		BlockPairs: int(value("block_pairs")), BlockSeconds: value("block_seconds"), Now: j.Now,
+		BlockPairs: int(value("block_pairs")), BlockSeconds: value("block_seconds"),
+		GroupSeconds: value("group_seconds"), Now: j.Now,
 	}), nil
 }
 

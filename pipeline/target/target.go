@@ -182,18 +182,23 @@ type Observation struct {
 	Error     bool    `json:"error"` // answered 5xx, or not answered
 	Seconds   float64 `json:"seconds"`
 	Synthetic bool    `json:"synthetic"` // gate itself sent it
+	GivenUp   bool    `json:"given_up"`  // the client left before an answer began; no error
+	Visitor   uint32  `json:"visitor"`   // hash of the sticky cookie's value; 0: there is none
 }
 
 // Arm are one side's figures, as the load balancer saw them. Times are seconds.
 type Arm struct {
-	Release   string  `json:"release"`
-	Requests  int64   `json:"requests"`
-	Synthetic int64   `json:"synthetic"` // of Requests, those that gate itself sent
-	Errors    int64   `json:"errors"`    // answered 5xx, or not answered
-	Restarts  int     `json:"restarts"`
-	Mean      float64 `json:"mean"`
-	P50       float64 `json:"p50"`
-	P95       float64 `json:"p95"`
-	P99       float64 `json:"p99"`
-	Histogram string  `json:"histogram,omitempty"` // HdrHistogram V2, compressed, base64; microseconds
+	Release   string `json:"release"`
+	Requests  int64  `json:"requests"`
+	Synthetic int64  `json:"synthetic"` // of Requests, those that gate itself sent
+	Errors    int64  `json:"errors"`    // answered 5xx, or not answered
+	Open      int64  `json:"open"`      // requests that have not ended, and are not among Requests
+	Restarts  int    `json:"restarts"`
+	// OldestOpen is for how long the oldest of them has been under way.
+	OldestOpen float64 `json:"oldest_open_seconds"`
+	Mean       float64 `json:"mean"`
+	P50        float64 `json:"p50"`
+	P95        float64 `json:"p95"`
+	P99        float64 `json:"p99"`
+	Histogram  string  `json:"histogram,omitempty"` // HdrHistogram V2, compressed, base64; microseconds
 }

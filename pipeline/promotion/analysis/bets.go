@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"math"
+	"time"
 
 	"gonum.org/v1/gonum/floats"
 )
@@ -109,20 +110,32 @@ func (s sum) needs(to float64, n int64) (more int64, ok bool) {
 // furthest is how many pairs a forecast may be about.
 const furthest = 1e9
 
-// group is the mean of a few pairs.
+// group is the mean of a few pairs, of half a second or so: a moment in which one
+// arm starts up, or collects garbage, has one bet.
 type group struct {
 	total float64
 	n     int
+	begun time.Time
+	bets  [steps*2 + 1]int64 // how many there were of each mean
 }
 
-func (g *group) add(x float64) (mean float64, full bool) {
+// steps are those in which a group's mean is counted, rounded down: what lies
+// between speaks for the canary.
+const steps = 10
+
+func (g *group) add(x float64, o *Options) (mean float64, full bool) {
+	if g.n == 0 && o.Now != nil {
+		g.begun = o.Now()
+	}
 	g.total += x
-	if g.n++; g.n < grossPairs {
+	g.n++
+	if g.n < grossPairs || o.Now != nil && o.Now().Sub(g.begun).Seconds() < o.GroupSeconds {
 		return 0, false
 	}
-	mean = g.total / grossPairs
-	*g = group{}
-	return mean, true
+	step := math.Floor(steps*g.total/float64(g.n) + 1e-9)
+	g.bets[int(step)+steps]++
+	g.total, g.n = 0, 0
+	return step / steps, true
 }
 
 func sign(x float64) float64 {

@@ -15,11 +15,20 @@ type Figures struct {
 	Alpha        float64 `json:"alpha"`
 	BlockPairs   int     `json:"block_pairs"`
 	BlockSeconds float64 `json:"block_seconds"`
+	GroupSeconds float64 `json:"group_seconds"`
 
 	Baseline Arm   `json:"baseline"`
 	Canary   Arm   `json:"canary"`
 	Pairs    int64 `json:"pairs"`  // a request of each arm, of one class and one time
 	Blocks   int64 `json:"blocks"` // of pairs, that have bet
+
+	// Real are people's requests by themselves, paired or not.
+	Real Real `json:"real"`
+	// Overdispersion: how many times more the arms' failures differ, block by
+	// block, than they would if they came one by one.
+	Overdispersion float64 `json:"overdispersion"`
+	// Votes are what the e-values were made of.
+	Votes Votes `json:"votes"`
 
 	// Errors: the canary's error rate less the baseline's. Latency: the canary's
 	// over the baseline's.
@@ -30,6 +39,47 @@ type Figures struct {
 	// can be said; Foreseen: as far as one can tell.
 	Needed   int64 `json:"needed"`
 	Foreseen bool  `json:"foreseen"`
+}
+
+// Real are requests that were not gate's own.
+type Real struct {
+	Baseline       Count   `json:"baseline"`
+	Canary         Count   `json:"canary"`
+	Pairs          int64   `json:"pairs"`
+	Overdispersion float64 `json:"overdispersion"`
+}
+
+// Votes are enough to compute every e-value again, where there are not more
+// blocks than are told.
+type Votes struct {
+	// Blocks are the last 500.
+	Blocks []Block `json:"blocks"`
+	// Discordant pairs, by the arm that failed alone; Credited: what pairs counted
+	// for the canary, of -1, 0 and 1.
+	Discordant [2]int64 `json:"discordant"`
+	Credited   [3]int64 `json:"credited"`
+	// Bunched is what divides the gains of the bet on errors within the margin.
+	Bunched float64 `json:"bunched"`
+	// GrossErrors and GrossLatency: how many groups had each mean, of -1, -0.9 … 1.
+	GrossErrors  []int64 `json:"gross_errors"`
+	GrossLatency []int64 `json:"gross_latency"`
+}
+
+// Block is what the pairs of one block have voted.
+type Block struct {
+	Pairs    int           `json:"pairs"`
+	Baseline int           `json:"baseline"` // pairs in which it alone failed
+	Canary   int           `json:"canary"`
+	Latency  *BlockLatency `json:"latency,omitempty"`
+	Real     *float64      `json:"real,omitempty"` // z of people's requests that failed
+}
+
+// BlockLatency are its z of latencies: of all requests and of the slow ones, beyond the
+// margin, and of the slow ones beyond five times the margin.
+type BlockLatency struct {
+	Shift    float64 `json:"shift"`
+	Tail     float64 `json:"tail"`
+	SlowTail float64 `json:"slow_tail"`
 }
 
 // Measure is the comparison of one thing.
@@ -60,8 +110,17 @@ type Proof struct {
 func (j *Judge) Figures() Figures {
 	f := Figures{
 		Faults: slices.Clone(j.faults), Lost: j.lost,
-		Alpha: j.opt.Alpha, BlockPairs: j.opt.BlockPairs, BlockSeconds: j.opt.BlockSeconds,
+		Alpha: j.opt.Alpha, BlockPairs: j.opt.BlockPairs, BlockSeconds: j.opt.BlockSeconds, GroupSeconds: j.opt.GroupSeconds,
 		Baseline: *j.arms[Baseline], Canary: *j.arms[Canary], Pairs: j.pairs, Blocks: j.blocks,
+		Real:           Real{Baseline: j.real.arms[0], Canary: j.real.arms[1], Pairs: j.realPairs, Overdispersion: j.real.overdispersion()},
+		Overdispersion: j.all.overdispersion(),
+		Votes: Votes{
+			Blocks: slices.Clone(j.history), Discordant: [2]int64{j.diff[0], j.diff[2]}, Credited: j.credits, Bunched: j.bunched(),
+			GrossErrors: slices.Clone(j.gross[0].bets[:]), GrossLatency: slices.Clone(j.gross[1].bets[:]),
+		},
+	}
+	if f.Votes.Blocks == nil {
+		f.Votes.Blocks = []Block{}
 	}
 	if j.lost > 0 {
 		f.Faults = append(f.Faults, "requests were lost before they could be compared")
@@ -83,10 +142,12 @@ func (j *Judge) Figures() Figures {
 	}
 	f.Latency.Estimate, f.Latency.Low, f.Latency.High = j.ratio()
 
-	// A pass takes both measures, a failure one.
+	// A pass takes both measures, a failure one. A lead that chance gives to the
+	// other side must not make the way to a pass look shorter.
 	e, l := f.Errors.Within, f.Latency.Within
-	if e.Foreseen && l.Foreseen {
-		f.Needed, f.Foreseen = max(e.Needed, l.Needed), true
+	if f.Foreseen = e.Foreseen && l.Foreseen; f.Foreseen {
+		f.Needed = max(e.Needed, l.Needed)
+		return f
 	}
 	for _, p := range []Proof{f.Errors.Worse, f.Latency.Worse} {
 		if p.Foreseen && (!f.Foreseen || p.Needed < f.Needed) {

@@ -138,7 +138,7 @@ func TestPairsAreOfOneClass(t *testing.T) {
 		j.Add(Observation{Arm: Canary, Class: "GET /slow", Seconds: 9, Error: true})
 		j.Add(Observation{Arm: Canary, Class: "GET /fast", Seconds: 9, Error: true, Synthetic: true})
 	}
-	if f := j.Figures(); f.Pairs != 0 || f.Errors.Worse.LogE != 0 || f.Latency.Worse.LogE != 0 || f.Baseline.Requests != 1000 || f.Canary.Requests != 2000 || f.Canary.Errors != 2000 || f.Canary.Synthetic != 1000 {
+	if f := j.Figures(); f.Pairs != 0 || math.Abs(f.Errors.Worse.LogE) > 1e-9 || f.Latency.Worse.LogE != 0 || f.Baseline.Requests != 1000 || f.Canary.Requests != 2000 || f.Canary.Errors != 2000 || f.Canary.Synthetic != 1000 {
 		t.Errorf("%+v", f)
 	}
 	// More classes than anybody has are counted, not paired, and take no memory.
@@ -227,7 +227,7 @@ func TestForecast(t *testing.T) {
 	for trial := range uint64(20) {
 		j := New(options())
 		asked, at, proved := int64(0), int64(0), int64(0)
-		scenarios()[0].live(7, trial, j.Add, func(int) bool {
+		scenarios()[0].live(7, trial, func(_ float64, o Observation) { j.Add(o) }, func(int, [2]float64) bool {
 			f := j.Figures()
 			if f.Pairs > 900 && at == 0 {
 				if !f.Foreseen {
@@ -268,7 +268,7 @@ func TestBoundsHoldAtAllTimes(t *testing.T) {
 		for trial := range uint64(25) {
 			j := New(options())
 			missed := false
-			s.live(3, trial, j.Add, func(at int) bool {
+			s.live(4, trial, func(_ float64, o Observation) { j.Add(o) }, func(at int, _ [2]float64) bool {
 				if at%15 != 14 {
 					return true
 				}
@@ -299,7 +299,7 @@ func TestTheSameAgain(t *testing.T) {
 	t.Parallel()
 	run := func() Figures {
 		j := New(options())
-		scenarios()[6].live(5, 5, j.Add, func(at int) bool { return at < 60 })
+		scenarios()[6].live(5, 5, func(_ float64, o Observation) { j.Add(o) }, func(at int, _ [2]float64) bool { return at < 60 })
 		return j.Figures()
 	}
 	if a, b := run(), run(); !reflect.DeepEqual(a, b) {

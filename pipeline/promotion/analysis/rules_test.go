@@ -14,9 +14,10 @@ type said struct {
 
 // rule is one of the ways to judge a canary that are compared.
 type rule interface {
-	tell(o Observation)
-	// second ends the second t. The first thing that is said counts.
-	second(t int) said
+	tell(at float64, o Observation)
+	// second ends the second t, with the ages of what is under way. The first thing
+	// that is said counts.
+	second(t int, oldest [2]float64) said
 }
 
 // ours is the policy's rule on this package's figures.
@@ -28,7 +29,7 @@ type ours struct {
 
 // options are the defaults of thresholds.yaml, but for the clock.
 func options() Options {
-	return Options{Alpha: 0.01, ErrorMargin: 0.01, LatencyMargin: 0.1, BlockPairs: 100, BlockSeconds: 5}
+	return Options{Alpha: 0.01, ErrorMargin: 0.01, LatencyMargin: 0.1, BlockPairs: 100, BlockSeconds: 5, GroupSeconds: 0.5}
 }
 
 func newOurs() rule {
@@ -39,17 +40,56 @@ func newOurs() rule {
 	return r
 }
 
-func (o *ours) tell(x Observation) { o.j.Add(x) }
+func (o *ours) tell(at float64, x Observation) {
+	o.now = time.Unix(0, 0).Add(time.Duration(at * float64(time.Second)))
+	o.j.Add(x)
+}
 
-func (o *ours) second(t int) said {
+// The thresholds' defaults, of the demands on what has no partner.
+const (
+	minErrors   = 5
+	significant = 4
+	minPaired   = 0.5
+	maxUnpaired = 20
+	maxOpen     = 10
+	minVisitors = 50
+	maxVisitor  = 0.1
+)
+
+func (o *ours) second(t int, oldest [2]float64) said {
 	o.now = time.Unix(int64(t)+1, 0)
-	switch {
-	case o.j.worseErrors.log() >= o.bound || o.j.worseLatency.log() >= o.bound:
-		return said{bad: true, at: t + 1}
-	case o.j.pairs >= 300 && o.j.within().log() >= o.bound && o.j.withinLatency.log() >= o.bound && o.j.withinTail.log() >= o.bound:
-		return said{good: true, at: t + 1}
+	j := o.j
+	for _, a := range j.arms {
+		if a.Visits > 0 && (a.Audience.Visitors < minVisitors || float64(a.Greatest) > maxVisitor*float64(a.Visits)) {
+			return said{}
+		}
 	}
-	return said{}
+	if j.worseErrors.log() >= o.bound || j.worseLatency.log() >= o.bound || j.all.gross() || j.real.gross() {
+		return said{bad: true, at: t + 1}
+	}
+	good := j.pairs >= 300 && j.within().log() >= o.bound && j.withinLatency.log() >= o.bound && j.withinTail.log() >= o.bound &&
+		j.all.increase() <= j.opt.ErrorMargin && j.real.increase() <= j.opt.ErrorMargin &&
+		j.all.paired(j.pairs) && j.real.paired(j.realPairs) && (oldest[1] <= maxOpen || oldest[0] > maxOpen)
+	return said{good: good, at: t + 1}
+}
+
+func (t *totals) increase() float64 {
+	return t.arms[1].failed()/math.Max(1, float64(t.arms[1].Requests)) - t.arms[0].failed()/math.Max(1, float64(t.arms[0].Requests))
+}
+
+func (t *totals) gross() bool {
+	b, c := t.arms[0], t.arms[1]
+	n, m := float64(b.Requests), float64(c.Requests)
+	if n == 0 || m == 0 || c.failed() < minErrors || t.increase() <= options().ErrorMargin {
+		return false
+	}
+	rate := (b.failed() + c.failed()) / (n + m)
+	return t.increase()*t.increase() > significant*significant*rate*(1-rate)*(1/n+1/m)*t.overdispersion()
+}
+
+func (t *totals) paired(pairs int64) bool {
+	n := max(t.arms[0].Requests, t.arms[1].Requests)
+	return float64(n-pairs) <= max(maxUnpaired, (1-minPaired)*float64(n))
 }
 
 // minute are one minute's figures of an arm.
@@ -93,13 +133,13 @@ type threshold struct {
 	runs int
 }
 
-func (r *threshold) tell(o Observation) {
+func (r *threshold) tell(_ float64, o Observation) {
 	if o.Arm == Canary {
 		r.now.tell(o)
 	}
 }
 
-func (r *threshold) second(t int) said {
+func (r *threshold) second(t int, _ [2]float64) said {
 	if (t+1)%60 != 0 {
 		return said{}
 	}
@@ -122,13 +162,13 @@ type flagger struct {
 	failed int
 }
 
-func (r *flagger) tell(o Observation) {
+func (r *flagger) tell(_ float64, o Observation) {
 	if o.Arm == Canary {
 		r.now.tell(o)
 	}
 }
 
-func (r *flagger) second(t int) said {
+func (r *flagger) second(t int, _ [2]float64) said {
 	if (t+1)%60 != 0 {
 		return said{}
 	}
@@ -149,7 +189,7 @@ type kayenta struct {
 	errors, latency [2][]float64
 }
 
-func (r *kayenta) tell(o Observation) {
+func (r *kayenta) tell(_ float64, o Observation) {
 	if o.Arm == Canary {
 		r.now[1].tell(o)
 	} else {
@@ -157,7 +197,7 @@ func (r *kayenta) tell(o Observation) {
 	}
 }
 
-func (r *kayenta) second(t int) said {
+func (r *kayenta) second(t int, _ [2]float64) said {
 	if (t+1)%60 != 0 {
 		return said{}
 	}

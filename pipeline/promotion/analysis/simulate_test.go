@@ -45,18 +45,18 @@ func simulate(s scenario, seed uint64, trials int, rules []func() rule) []tally 
 				}
 				verdicts := make([]said, len(rules))
 				open := len(rules)
-				s.live(seed, uint64(i), func(o Observation) {
+				s.live(seed, uint64(i), func(at float64, o Observation) {
 					for k, r := range mine {
 						if verdicts[k].at == 0 {
-							r.tell(o)
+							r.tell(at, o)
 						}
 					}
-				}, func(t int) bool {
+				}, func(t int, oldest [2]float64) bool {
 					for k, r := range mine {
 						if verdicts[k].at != 0 {
 							continue
 						}
-						if v := r.second(t); v.bad || v.good {
+						if v := r.second(t, oldest); v.bad || v.good {
 							verdicts[k] = v
 							open--
 						}

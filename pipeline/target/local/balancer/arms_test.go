@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -232,7 +233,7 @@ func TestWhatIsLostIsTold(t *testing.T) {
 	r = newRing(true)
 	record := func(n int) {
 		for range n {
-			r.record(canary, "GET", "/", 200, time.Duration(r.n+1), false, false)
+			r.record(canary, "GET", "/", 200, time.Duration(r.n+1), false, false, about{})
 		}
 	}
 	check := func(cursor int64, first, n, gone int64) int64 {
@@ -266,12 +267,12 @@ func TestWhatIsLostIsTold(t *testing.T) {
 	// Classes are bounded, and a scanner takes none.
 	r = newRing(true)
 	for i := range 500 {
-		r.record(canary, "GET", fmt.Sprint("/scan", i), 404, time.Second, false, false)
+		r.record(canary, "GET", fmt.Sprint("/scan", i), 404, time.Second, false, false, about{})
 	}
 	for i := range 500 {
-		r.record(canary, "GET", fmt.Sprint("/path", i), 200, time.Second, false, false)
+		r.record(canary, "GET", fmt.Sprint("/path", i), 200, time.Second, false, false, about{})
 	}
-	r.record(baseline, "GET", "/path0/x", 404, time.Second, false, false)
+	r.record(baseline, "GET", "/path0/x", 404, time.Second, false, false, about{})
 	seen, _, _ := r.since(0)
 	classes := map[string]bool{}
 	for _, s := range seen {
@@ -288,7 +289,7 @@ func TestObservingMissesNothing(t *testing.T) {
 	for k := range 4 {
 		wg.Go(func() {
 			for i := range 5000 {
-				r.record(canary, "GET", "/", 200, time.Duration(k*5000+i+1), false, false)
+				r.record(canary, "GET", "/", 200, time.Duration(k*5000+i+1), false, false, about{})
 			}
 		})
 	}
@@ -326,7 +327,7 @@ func BenchmarkObserve(b *testing.B) {
 	r := newRing(true)
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
-			r.record(canary, "GET", "/api/v1/list", 200, time.Millisecond, false, false)
+			r.record(canary, "GET", "/api/v1/list", 200, time.Millisecond, false, false, about{})
 		}
 	})
 }
@@ -414,5 +415,77 @@ func TestNobodyElseIsAPredecessor(t *testing.T) {
 	get(t, f, f.client(t, false), headerBefore, "a guess", headerClient, "6.6.6.6:1")
 	if got := <-asked; got != "127.0.0.1" {
 		t.Errorf("the instance is told that the client is %q", got)
+	}
+}
+
+// TestWhatIsOpenIsTold: a request that is never answered is seen before it ends,
+// one that its client gave up says so, and a stream may stay open.
+func TestWhatIsOpenIsTold(t *testing.T) {
+	f := start(t)
+	release := make(chan struct{})
+	answer := func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/hang":
+			<-release
+		case "/stream":
+			w.Header().Set("Content-Type", "text/event-stream")
+			w.(http.Flusher).Flush()
+			<-release
+		}
+	}
+	one, base, two := startInstance(t, "1", "old", answer), startInstance(t, "2", "old", answer), startInstance(t, "3", "new", answer)
+	f.swap(t, Set{Stable: backends(one), Baseline: backends(base), Canary: backends(two), Weight: 50, Observe: true, Anew: true, Sticky: "session"})
+	c := f.client(t, false)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	ask := func(ctx context.Context, path string, headers ...string) {
+		wg.Go(func() {
+			if res, err := c.Do(f.request(t, "GET", path, nil, headers...).WithContext(ctx)); err == nil {
+				_, _ = io.Copy(io.Discard, res.Body)
+				_ = res.Body.Close()
+			}
+		})
+	}
+	for range 4 {
+		ask(ctx, "/hang", HeaderSynthetic, key, HeaderArm, "canary")
+	}
+	ask(t.Context(), "/stream", HeaderSynthetic, key, HeaderArm, "baseline")
+	until(t, "four are open for a while", func() bool {
+		a := f.Arms()
+		return a.Canary.Open == 4 && a.Canary.OldestOpen > 0.05 && a.Baseline.Open == 0 && a.Stable.Open == 0
+	})
+	cancel()
+	var seen []target.Observation
+	until(t, "they have ended", func() bool { seen, _, _ = observe(t, f, 0); return len(seen) == 4 })
+	for _, s := range seen {
+		if !s.GivenUp || s.Error || s.Arm != "canary" || s.Seconds <= 0 || s.Visitor != 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+	if a := f.Arms(); a.Canary.Open != 0 || a.Canary.OldestOpen != 0 {
+		t.Errorf("%+v", a.Canary)
+	}
+	close(release)
+	wg.Wait()
+	// Visitors are told apart, and stay the same.
+	visitors := map[uint32]int{}
+	for v := range 40 {
+		for range 2 {
+			do(t, c, f.request(t, "GET", "/", nil, "Cookie", fmt.Sprint("session=visitor-", v)))
+		}
+	}
+	until(t, "all are observed", func() bool { seen, _, _ = observe(t, f, 0); return len(seen) == 4+1+80 })
+	for _, s := range seen[5:] {
+		visitors[s.Visitor]++
+	}
+	if len(visitors) != 40 || visitors[0] > 0 {
+		t.Errorf("%v", visitors)
+	}
+	for v, n := range visitors {
+		if n != 2 {
+			t.Errorf("visitor %d came %d times", v, n)
+		}
 	}
 }

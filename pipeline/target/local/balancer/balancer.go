@@ -191,9 +191,9 @@ func (b *Balancer) Counts() Counts {
 // Health path: a monitor that looks often would make any release look quick and
 // well. Instances are probed past the balancer.
 func (b *Balancer) Arms() target.Arms {
-	st := b.current.Load()
+	st, now := b.current.Load(), b.opt.Now()
 	out := target.Arms{
-		Stable: st.arms[stable].figures.arm(), Canary: st.arms[canary].figures.arm(), Baseline: st.arms[baseline].figures.arm(),
+		Stable: st.arms[stable].figures.arm(now), Canary: st.arms[canary].figures.arm(now), Baseline: st.arms[baseline].figures.arm(now),
 	}
 	for _, a := range st.arms {
 		if a.figures.since.After(out.Since) {

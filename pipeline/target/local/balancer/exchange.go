@@ -34,6 +34,7 @@ type exchange struct {
 	choice
 	dealt int // arm that it was meant for; kind is the one that it is at
 
+	pending   pending  // among its arm's open requests, until it is charged
 	backend   *backend // counted in there until the exchange ends
 	arm       *arm     // whose figures it goes into
 	ring      *ring    // where it is observed; nil: it is not
@@ -165,6 +166,9 @@ func (x *exchange) next() *backend {
 			}
 		}
 		x.kind, x.backend, x.arm, x.ring = kind, be, st.arms[kind], st.ring
+		if !x.watch && !x.health {
+			x.arm.figures.open.enter(&x.pending, x.armStart)
+		}
 		x.tried = append(x.tried, be)
 		x.attempts++
 		return be
@@ -221,6 +225,7 @@ func (x *exchange) head(res *http.Response) error {
 	x.name(res.Header)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.unbounded = true
+		x.pending.leave() // it may stay for as long as it likes
 		return nil
 	}
 	if x.b.life.leaving.Load() {
@@ -228,6 +233,7 @@ func (x *exchange) head(res *http.Response) error {
 	}
 	if kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); kind == "text/event-stream" {
 		x.unbounded = true
+		x.pending.leave()
 	}
 	if res.Body != nil && res.Body != http.NoBody {
 		res.Body = &answer{ReadCloser: res.Body, broken: &x.broken, bytes: &x.bytes}
@@ -353,13 +359,15 @@ func (x *exchange) end() {
 // gave up counts with the time until then, as no error: leaving it out would
 // make an instance that hangs look idle.
 func (x *exchange) charge(now time.Time, failed bool) {
+	x.pending.leave()
 	if x.watch || x.health {
 		return
 	}
 	took := now.Sub(x.armStart)
 	x.arm.figures.record(took, failed, x.synthetic)
 	if x.ring != nil && x.kind == x.dealt && x.kind != stable {
-		x.ring.record(x.kind, x.in.Method, x.in.URL.Path, x.status, took, failed, x.synthetic)
+		givenUp := x.status == statusGone && !failed && x.headDone.IsZero()
+		x.ring.record(x.kind, x.in.Method, x.in.URL.Path, x.status, took, failed, x.synthetic, about{x.visitor, givenUp})
 	}
 }
 

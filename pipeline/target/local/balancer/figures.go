@@ -20,6 +20,7 @@ type figures struct {
 	since   time.Time
 	release string
 	shards  []shard
+	open    open
 }
 
 type shard struct {
@@ -60,7 +61,7 @@ func (f *figures) record(d time.Duration, failed, synthetic bool) {
 }
 
 // arm adds the shards up.
-func (f *figures) arm() target.Arm {
+func (f *figures) arm(now time.Time) target.Arm {
 	out := target.Arm{Release: f.release}
 	all := newHistogram()
 	var total time.Duration
@@ -76,6 +77,7 @@ func (f *figures) arm() target.Arm {
 		}
 		s.mu.Unlock()
 	}
+	out.Open, out.OldestOpen = f.open.now(now)
 	if out.Requests == 0 {
 		return out
 	}

@@ -16,10 +16,11 @@ const ArmWatch = "watch"
 
 // choice is where a request goes, and how it counts.
 type choice struct {
-	kind      int  // arm
-	synthetic bool // gate's own, declared
-	watch     bool // counts nowhere
-	health    bool // counts in no arm's figures
+	kind      int    // arm
+	synthetic bool   // gate's own, declared
+	watch     bool   // counts nowhere
+	health    bool   // counts in no arm's figures
+	visitor   uint32 // hash of the sticky cookie; 0: it is dealt out by itself
 }
 
 // choose is not ok when a request with the right key names an arm that there is
@@ -37,22 +38,22 @@ func (b *Balancer) choose(r *http.Request) (c choice, ok bool) {
 	}
 	st := b.current.Load()
 	c.health = !c.synthetic && slices.Contains(st.health, r.URL.Path)
-	if c.kind = b.deal(st, r); len(st.arms[c.kind].backends) == 0 {
+	if c.kind, c.visitor = b.deal(st, r); len(st.arms[c.kind].backends) == 0 {
 		c.kind = stable
 	}
 	return c, true
 }
 
-func (b *Balancer) deal(st *state, r *http.Request) int {
+func (b *Balancer) deal(st *state, r *http.Request) (kind int, visitor uint32) {
 	if st.weight == 0 {
-		return stable
+		return stable, 0
 	}
 	if st.sticky != "" {
 		if cookie, err := r.Cookie(st.sticky); err == nil && cookie.Value != "" {
 			return st.seat(cookie.Value)
 		}
 	}
-	return b.weights.deal(st.weight, len(st.arms[baseline].backends) > 0)
+	return b.weights.deal(st.weight, len(st.arms[baseline].backends) > 0), 0
 }
 
 // keyed says whether the request has the key whose digest is given in the header.

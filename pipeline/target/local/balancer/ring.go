@@ -50,6 +50,13 @@ type seen struct {
 	kind      uint8
 	failed    bool
 	synthetic bool
+	about
+}
+
+// about is what else is told of a request.
+type about struct {
+	visitor uint32
+	givenUp bool
 }
 
 func newRing(whole bool) *ring {
@@ -59,11 +66,11 @@ func newRing(whole bool) *ring {
 	}
 }
 
-func (r *ring) record(kind int, method, path string, status int, took time.Duration, failed, synthetic bool) {
+func (r *ring) record(kind int, method, path string, status int, took time.Duration, failed, synthetic bool, more about) {
 	c, fits := classOf(method, path)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := seen{took.Seconds(), 0, uint8(kind), failed, synthetic} // #nosec G115 -- there are three arms
+	s := seen{took.Seconds(), 0, uint8(kind), failed, synthetic, more} // #nosec G115 -- there are three arms
 	if fits {
 		s.class = r.class(c, status)
 	}
@@ -125,7 +132,7 @@ func (r *ring) since(cursor int64) (out []target.Observation, next, lost int64) 
 	r.mu.Unlock()
 	out = make([]target.Observation, len(list))
 	for i, s := range list {
-		out[i] = target.Observation{Arm: armNames[s.kind], Class: names[s.class], Error: s.failed, Seconds: s.seconds, Synthetic: s.synthetic}
+		out[i] = target.Observation{Arm: armNames[s.kind], Class: names[s.class], Error: s.failed, Seconds: s.seconds, Synthetic: s.synthetic, GivenUp: s.givenUp, Visitor: s.visitor}
 	}
 	return out, next, lost
 }
