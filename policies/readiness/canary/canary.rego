@@ -200,9 +200,9 @@ compared(p) := [
 	lib.row(is_balanced(dealt(p, "canary"), dealt(p, "baseline")), "inconclusive", sprintf("%d requests to the canary and %d to the baseline: one of them should get at most %v times as many as the other", [dealt(p, "canary"), dealt(p, "baseline"), limits.max_imbalance])),
 	lib.row(is_answering(p), "inconclusive", sprintf("the oldest of %d open requests to the canary has waited for %s s, of %d to the baseline for %s s: at most %v s, or both longer", [
 		p.canary.open,
-		lib.fixed(p.canary.oldest_open_seconds, 1),
+		lib.fixed(p.canary.oldest_open_seconds, 2),
 		p.baseline.open,
-		lib.fixed(p.baseline.oldest_open_seconds, 1),
+		lib.fixed(p.baseline.oldest_open_seconds, 2),
 		limits.max_open_seconds,
 	])),
 	lib.row(f.errors.within.e >= proof, "inconclusive", sprintf("%s more errors are not excluded yet: e-value %s of %v", [lib.percentage(limits.error_margin), lib.fixed(f.errors.within.e, 2), proof])),
