@@ -177,9 +177,12 @@ type Observer interface {
 
 // Observation is one request that has ended.
 type Observation struct {
-	Arm       string  `json:"arm"`   // baseline or canary
-	Class     string  `json:"class"` // method and first element of the path; of a bounded number, "other" for the rest
-	Error     bool    `json:"error"` // answered 5xx, or not answered
+	Arm   string `json:"arm"`   // baseline or canary
+	Class string `json:"class"` // method and first element of the path; of a bounded number, "other" for the rest
+	// Error: answered 4xx or 5xx, or not answered; gate's own request: not answered
+	// as declared. What a release rightly refuses hits both arms alike; a client
+	// that hangs up first is no error.
+	Error     bool    `json:"error"`
 	Seconds   float64 `json:"seconds"`
 	Synthetic bool    `json:"synthetic"` // gate itself sent it
 }
@@ -189,7 +192,7 @@ type Arm struct {
 	Release   string  `json:"release"`
 	Requests  int64   `json:"requests"`
 	Synthetic int64   `json:"synthetic"` // of Requests, those that gate itself sent
-	Errors    int64   `json:"errors"`    // answered 5xx, or not answered
+	Errors    int64   `json:"errors"`    // as in Observation
 	Restarts  int     `json:"restarts"`
 	Mean      float64 `json:"mean"`
 	P50       float64 `json:"p50"`
