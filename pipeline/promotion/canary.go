@@ -58,6 +58,8 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 	}
 	stop := e.synthesize(ctx, rec, c)
 	defer stop()
+	inputs := e.measure(ctx, rec, t.Round, t.From)
+	defer inputs.stop()
 
 	deadline := time.NewTimer(c.Limit.D())
 	defer deadline.Stop()
@@ -85,7 +87,7 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 		if err != nil {
 			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
 		}
-		known := Comparison{Arms: arms, Whole: before != nil}
+		known := Comparison{Arms: arms, Whole: before != nil, Inputs: inputs.latest()}
 		if before != nil {
 			known.Stable = *before
 		} else if o, ok := e.Target.(target.Observer); ok {
@@ -106,7 +108,9 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
 		}
 		verdict := d.Decision.Verdict
-		if !late && verdict != policies.Fail && !verdict.Promotes() {
+		// What was lost, or can't be judged now, can't be later.
+		hopeless := verdict == policies.Error || known.Figures != nil && !known.Figures.Sound
+		if !late && !hopeless && verdict != policies.Fail && !verdict.Promotes() {
 			continue
 		}
 		// Traffic before paper: a canary that failed is gone before its decision
@@ -126,7 +130,11 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 		case verdict.Promotes():
 			return false, &known.Stable, nil
 		case verdict == policies.Inconclusive:
-			return true, nil, e.withdraw(ctx, *t, Aborted, CodeInconclusive, fmt.Sprintf("after %s: %s", c.Limit, Unmet(d.Decision)))
+			why := Unmet(d.Decision)
+			if !hopeless {
+				why = fmt.Sprintf("after %s: %s", c.Limit, why)
+			}
+			return true, nil, e.withdraw(ctx, *t, Aborted, CodeInconclusive, why)
 		default:
 			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, Unmet(d.Decision))
 		}
@@ -223,7 +231,7 @@ func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, 
 		if err != nil {
 			return broke(err)
 		}
-		dec, err := e.analyse(ctx, rec, rounds, Comparison{Whole: true, Arms: target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable}})
+		dec, err := e.analyse(ctx, rec, rounds, Comparison{Whole: true, watched: true, Arms: target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable}})
 		if err != nil {
 			return broke(err)
 		}

@@ -54,6 +54,8 @@ type Engine struct {
 
 	again atomic.Bool // somebody has seen that the target lost what is desired
 
+	inputsEvery time.Duration // between two measurements of an input; 0: inputsEvery
+
 	restored bool // the target was seen to serve what is desired, or made to
 	back     *withdrawal
 

@@ -187,6 +187,23 @@ type Observation struct {
 	Synthetic bool    `json:"synthetic"` // gate itself sent it
 }
 
+// Inspector tells what the instances of baseline and canary use and write. A
+// target offers it or not.
+type Inspector interface {
+	Inspect(ctx context.Context) ([]Usage, error)
+}
+
+// Usage is what one instance has used and written since its process began.
+type Usage struct {
+	Arm      string // baseline or canary
+	Instance string // ID
+	PID      int    // 0: it does not run
+	CPU      time.Duration
+	Memory   int64 // resident, in bytes
+	Lines    int64 // of its log, that say at which level they are
+	Errors   int64 // of those, at level error or above
+}
+
 // Arm are one side's figures, as the load balancer saw them. Times are seconds.
 type Arm struct {
 	Release   string  `json:"release"`

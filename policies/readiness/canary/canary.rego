@@ -266,8 +266,7 @@ ending(p) := [lib.row(false, "inconclusive", "payload.figures is missing: the ta
 		lib.percent(increase(p), limits.error_margin),
 		lib.percentage(limits.error_margin),
 	])),
-	lib.row(false, "warn", "all traffic is on the release: it is compared with what was before it, not with what is beside it"),
-	lib.row((p.canary.synthetic + p.stable.synthetic) == 0, "warn", sprintf("synthetic: %s of the release's requests and %s of those before it were gate's own", [percent_of(p.canary), percent_of(p.stable)])),
+	lib.row(false, "warn", concat("; ", array.concat(["all traffic is on the release: it is compared with what was before it, not with what is beside it"], own(p)))),
 ]
 
 # METADATA
@@ -322,6 +321,13 @@ is_slow(p) if {
 synthetic(f) := sprintf("synthetic: %s of the canary's requests and %s of the baseline's were gate's own", [percent_of(f.canary), percent_of(f.baseline)]) if {
 	f.canary.synthetic + f.baseline.synthetic > 0
 } else := ""
+
+# METADATA
+# title: Note on synthetic requests of all traffic
+# description: they count among min_samples, so that it is said how many they are
+own(p) := [sprintf("synthetic: %s of the release's requests and %s of those before it were gate's own", [percent_of(p.canary), percent_of(p.stable)]) |
+	p.canary.synthetic + p.stable.synthetic > 0
+]
 
 # METADATA
 # title: Synthetic share of an arm
