@@ -100,12 +100,15 @@ func programMeasure(ctx context.Context, p environments.Program, in Input) (Meas
 	return Measurement{Status: Completed, Payload: ProgramPayload{Runs: []json.RawMessage{payload}}}, nil
 }
 
+// programNobody is who has no rights.
+const programNobody = 65534
+
 // programUser is nobody, to whom the folder is given, where gate is root.
 func programUser(dir string) (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
-	const nobody = 65534
+	const nobody = programNobody
 	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err

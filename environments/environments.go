@@ -320,6 +320,8 @@ type Canary struct {
 	// Sticky is the name of a cookie whose value decides which arm a request goes
 	// to; empty: each request is dealt out by itself.
 	Sticky string `yaml:"sticky" json:"sticky,omitempty"`
+	// Inputs are what it is judged by beside its requests; nil: nothing.
+	Inputs *Inputs `yaml:"inputs" json:"inputs,omitempty"`
 }
 
 // Trust is trust.yaml.

@@ -127,6 +127,12 @@ func (s *shape) check(n ast.Node, t reflect.Type, at string) {
 		if _, ok := n.(*ast.IntegerNode); !ok {
 			s.want(n, at, "a whole number")
 		}
+	case reflect.Float64:
+		switch n.(type) {
+		case *ast.IntegerNode, *ast.FloatNode:
+		default:
+			s.want(n, at, "a number")
+		}
 	case reflect.Bool:
 		if _, ok := n.(*ast.BoolNode); !ok {
 			s.want(n, at, "true or false")

@@ -5,6 +5,10 @@ import "fmt"
 // MaxWeight is what a canary gets at most beside a baseline that gets as much.
 const MaxWeight = 50
 
+// MinSynthetic is how many synthetic requests a second and arm there are at least,
+// where there are any.
+const MinSynthetic = 10
+
 // AllTraffic is the weight of a release that gets all traffic at once.
 const AllTraffic = 100
 
@@ -71,7 +75,11 @@ func (v *validator) comparison(f, at string, c Canary) {
 	}
 	v.between(f, at+".min_samples", c.MinSamples, 1, 1_000_000)
 	v.between(f, at+".synthetic", c.Synthetic, 0, 1000)
+	if c.Synthetic > 0 && c.Synthetic < MinSynthetic {
+		v.say(f, at+".synthetic", fmt.Sprintf("use %d or more, or 0 for none", MinSynthetic), "is %d a second: too few to tell anything before the limit", c.Synthetic)
+	}
 	v.positive(f, at+".limit", c.Limit)
+	v.inputs(f, at+".inputs", c)
 	if c.Sticky != "" && !cookieRE.MatchString(c.Sticky) {
 		v.say(f, at+".sticky", "write the name of a cookie, as session", "is %q", c.Sticky)
 	}

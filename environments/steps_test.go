@@ -48,6 +48,8 @@ func TestComparisons(t *testing.T) {
 		"all, and others": {promotion: "  steps:\n  - {weight: 20, min_samples: 1, limit: 1m, synthetic: 0}\n  - {weight: 100, min_samples: 1, limit: 1m, synthetic: 0}\n", wrong: "there are other steps"},
 		"no limit":        {promotion: "  steps:\n  - {weight: 20, min_samples: 1, limit: 0s, synthetic: 0}\n", wrong: "promotion.steps[0].limit"},
 		"samples twice":   {promotion: "  steps:\n  - {weight: 20, min_samples: 1, limit: 1m, synthetic: 0}\n", samples: true, wrong: "each step has its own"},
+		"few synthetic":   {promotion: "  canary: {weight: 20, min_samples: 1, limit: 1m, synthetic: 9}\n", wrong: "promotion.canary.synthetic is 9 a second: too few"},
+		"enough of them":  {promotion: "  canary: {weight: 20, min_samples: 1, limit: 1m, synthetic: 10}\n", weights: []int{20}},
 		"a contract":      {promotion: "  steps:\n  - {weight: 20, min_samples: 1, limit: 1m, synthetic: 0}\n", migrate: "  contract: {name: drop-old, args: [migrate, --contract]}\n", weights: []int{20}},
 		"one without a name": {
 			promotion: "  steps:\n  - {weight: 20, min_samples: 1, limit: 1m, synthetic: 0}\n", migrate: "  contract: {name: 'Drop it', args: []}\n", wrong: "migrate.contract.name",

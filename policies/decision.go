@@ -156,6 +156,18 @@ type Expected struct {
 	Environment string `json:"environment"`
 	Key         string `json:"key"`
 	Trust       string `json:"trust"` // private or public: what the environment declares of its certificate; empty where it does not matter
+	// Inputs are what a canary is judged by beside its requests, by name.
+	Inputs map[string]Bound `json:"inputs,omitempty"`
+}
+
+// Bound is what a number must keep to: any of Max, Min, and what stands beside it
+// times Ratio, and Slack.
+type Bound struct {
+	Kind  string   `json:"kind"`
+	Max   *float64 `json:"max,omitempty"`
+	Min   *float64 `json:"min,omitempty"`
+	Ratio *float64 `json:"ratio,omitempty"`
+	Slack float64  `json:"slack,omitempty"`
 }
 
 // Record is evidence as the policy sees it: one run, or all completed runs of

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	coin "math/rand/v2"
 	"slices"
 	"strconv"
 	"sync"
@@ -61,6 +62,8 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 	}
 	stop := e.synthesize(ctx, rec, c)
 	defer stop()
+	inputs := e.measure(ctx, rec, t.Round, t.From)
+	defer inputs.stop()
 
 	deadline := time.NewTimer(c.Limit.D())
 	defer deadline.Stop()
@@ -88,7 +91,7 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 		if err != nil {
 			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
 		}
-		known := Comparison{Arms: arms, Whole: before != nil}
+		known := Comparison{Arms: arms, Whole: before != nil, Inputs: inputs.latest()}
 		if before != nil {
 			known.Stable = *before
 		} else if o, ok := e.Target.(target.Observer); ok {
@@ -109,7 +112,9 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, oneLine(err))
 		}
 		verdict := d.Decision.Verdict
-		if !late && verdict != policies.Fail && !verdict.Promotes() {
+		// What was lost, or can't be judged now, can't be later.
+		hopeless := verdict == policies.Error || known.Figures != nil && !known.Figures.Sound
+		if !late && !hopeless && verdict != policies.Fail && !verdict.Promotes() {
 			continue
 		}
 		// Traffic before paper: a canary that failed is gone before its decision
@@ -135,7 +140,11 @@ func (e *Engine) round(ctx context.Context, t *Transition, rec *ReleaseRecord, r
 			}
 			return false, &beside, nil
 		case verdict == policies.Inconclusive:
-			return true, nil, e.withdraw(ctx, *t, Aborted, CodeInconclusive, fmt.Sprintf("after %s: %s", c.Limit, Unmet(d.Decision)))
+			why := Unmet(d.Decision)
+			if !hopeless {
+				why = fmt.Sprintf("after %s: %s", c.Limit, why)
+			}
+			return true, nil, e.withdraw(ctx, *t, Aborted, CodeInconclusive, why)
 		default:
 			return true, nil, e.withdraw(ctx, *t, Errored, CodeInternal, Unmet(d.Decision))
 		}
@@ -232,7 +241,7 @@ func (e *Engine) soak(ctx context.Context, rec *ReleaseRecord, d time.Duration, 
 		if err != nil {
 			return broke(err)
 		}
-		dec, err := e.analyse(ctx, rec, rounds, Comparison{Whole: true, Arms: target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable}})
+		dec, err := e.analyse(ctx, rec, rounds, Comparison{Whole: true, watched: true, Arms: target.Arms{Since: arms.Since, Stable: *baseline, Canary: arms.Stable}})
 		if err != nil {
 			return broke(err)
 		}
@@ -274,40 +283,54 @@ func (e *Engine) synthesize(ctx context.Context, rec *ReleaseRecord, c environme
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	run := "canary-" + rand.Text()[:8]
+	// Requests go out on the schedule whether or not earlier ones have answered,
+	// within a bound that a hung arm can't pass.
+	slots := map[string]chan struct{}{}
 	for _, arm := range arms {
-		wg.Go(func() {
-			tick := time.NewTicker(time.Second / time.Duration(rate))
-			defer tick.Stop()
-			// Requests go out on the schedule whether or not earlier ones have
-			// answered, within a bound that a hung arm can't pass.
-			slots := make(chan struct{}, 4*rate)
-			for n := 0; ; n++ {
+		slots[arm] = make(chan struct{}, 4*rate)
+	}
+	wg.Go(func() {
+		tick := time.NewTicker(time.Second / time.Duration(rate))
+		defer tick.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			ask := filled(safe[n%len(safe)], run, n, e.Now())
+			for _, arm := range drawn(arms) {
 				select {
-				case <-ctx.Done():
-					return
-				case <-tick.C:
-				}
-				select {
-				case slots <- struct{}{}:
+				case slots[arm] <- struct{}{}:
 				default:
 					continue
 				}
-				ep := safe[n%len(safe)]
 				wg.Go(func() {
-					defer func() { <-slots }()
-					// What came of it, the balancer has counted.
-					_ = probe(ctx, p, arm, ep, run, n, e.Now())
+					defer func() { <-slots[arm] }()
+					_ = p.Probe(ctx, arm, ask) // what came of it, the target has counted
 				})
 			}
-		})
-	}
+		}
+	})
 	var once sync.Once
 	return func() {
 		once.Do(func() { cancel(); wg.Wait() })
 	}
 }
 
-func probe(ctx context.Context, p Prober, arm string, ep environments.Endpoint, run string, n int, now time.Time) error {
+// drawn are the arms in an order that a coin decides: both get the same request,
+// and who is second finds caches warm.
+func drawn(arms []string) []string {
+	out := slices.Clone(arms)
+	if coin.IntN(2) == 0 {
+		slices.Reverse(out)
+	}
+	return out
+}
+
+// filled is the request number n of a run. What it stores or asks for is known
+// by the run's name, wherever the endpoint declares ${RUN}.
+func filled(ep environments.Endpoint, run string, n int, now time.Time) environments.Endpoint {
 	values := map[string]string{
 		"USER": "0", "SEQ": strconv.Itoa(n), "RUN": run, "NOW": now.UTC().Format(time.RFC3339Nano),
 	}
@@ -315,5 +338,7 @@ func probe(ctx context.Context, p Prober, arm string, ep environments.Endpoint, 
 	for k, v := range ep.Headers {
 		headers[k] = environments.Expand(v, values)
 	}
-	return p.Probe(ctx, arm, ep.Method, environments.Expand(ep.Path, values), environments.Expand(ep.Body, values), headers)
+	ep.Path, ep.Body, ep.Headers = environments.Expand(ep.Path, values), environments.Expand(ep.Body, values), headers
+	ep.Expect.Body = environments.Expand(ep.Expect.Body, values)
+	return ep
 }

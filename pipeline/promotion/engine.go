@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
 )
 
@@ -15,7 +16,9 @@ import (
 // "baseline" or "canary". A target offers it or not; without it an idle environment can't
 // decide.
 type Prober interface {
-	Probe(ctx context.Context, arm, method, path, body string, headers map[string]string) error
+	// Probe sends the request as it stands. An answer that is not the endpoint's
+	// declared one, or comes too late, counts as an error of the arm.
+	Probe(ctx context.Context, arm string, request environments.Endpoint) error
 }
 
 // maxPause is how long the engine at most waits after trouble, before it tries
@@ -50,6 +53,8 @@ type Engine struct {
 	Degraded func() []Reason
 
 	again atomic.Bool // somebody has seen that the target lost what is desired
+
+	inputsEvery time.Duration // between two measurements of an input; 0: inputsEvery
 
 	restored bool // the target was seen to serve what is desired, or made to
 	mending  bool // what is desired is to be brought back, unless somebody holds the environment

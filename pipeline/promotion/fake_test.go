@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
 	"github.com/smartcloudops/gate/pipeline/target/conformance"
 )
@@ -50,9 +51,10 @@ type fake struct {
 	after                 func(op string)      // and after
 	unready, unmigratable string               // releases
 
-	probed map[string]int // arm → synthetic requests
-	asked  int            // clients' requests
-	counts map[string]int // those since the canary was started, by arm
+	probed   map[string]int                     // arm → synthetic requests
+	requests map[string][]environments.Endpoint // arm → what they were
+	asked    int                                // clients' requests
+	counts   map[string]int                     // those since the canary was started, by arm
 }
 
 func newFake(environment string) *fake {
@@ -358,14 +360,18 @@ func (f *fake) ask(class string) (release string) {
 }
 
 // Probe implements Prober.
-func (f *fake) Probe(ctx context.Context, arm, method, path, body string, headers map[string]string) error {
+func (f *fake) Probe(ctx context.Context, arm string, r environments.Endpoint) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.probed[arm]++
-	if arm == "canary" || arm == "baseline" {
-		f.observed = append(f.observed, target.Observation{Arm: arm, Class: method + " /", Seconds: 0.001, Synthetic: true})
+	if f.requests == nil {
+		f.requests = map[string][]environments.Endpoint{}
 	}
-	if method != "GET" || path == "" || body != "" || len(headers) > 0 {
+	f.requests[arm] = append(f.requests[arm], r)
+	if arm == "canary" || arm == "baseline" {
+		f.observed = append(f.observed, target.Observation{Arm: arm, Class: r.Method + " /", Error: r.Expect.Status != 200, Seconds: 0.001, Synthetic: true})
+	}
+	if r.Method != "GET" || r.Path == "" || r.Body != "" {
 		return errors.New("not what was declared")
 	}
 	return nil

@@ -70,7 +70,7 @@ func declared() *environments.Declarations {
 			Name:    "shop",
 			Test:    environments.Command{Command: []string{"go", "test"}},
 			Migrate: &environments.Migrate{Args: []string{"migrate"}},
-			Load:    environments.Load{Users: 50, Endpoints: []environments.Endpoint{{Name: "list", Method: "GET", Path: "/list/${SEQ}", Safe: true}}},
+			Load:    environments.Load{Users: 50, Endpoints: []environments.Endpoint{{Name: "list", Method: "GET", Path: "/list/${SEQ}", Headers: map[string]string{"X-Tenant": "gate-${RUN}"}, Expect: environments.Expect{Status: 200, Body: "${SEQ}"}, Safe: true}}},
 			Update:  environments.Update{Rate: 50},
 		},
 		Environments: []*environments.Environment{staging, production},

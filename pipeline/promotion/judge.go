@@ -320,6 +320,10 @@ type Comparison struct {
 	// and there are no Figures. It can fail, and pass with a warning.
 	Whole   bool              `json:"whole"`
 	Figures *analysis.Figures `json:"figures"`
+	// Inputs are what was measured beside the requests.
+	Inputs []Input `json:"inputs,omitempty"`
+
+	watched bool // it serves already, and can only fail: no inputs are asked for
 }
 
 // Analysis is a comparison with nothing seen yet, by the thresholds that count
@@ -382,8 +386,11 @@ func (j *Judge) Compare(ctx context.Context, r *ReleaseRecord, environment strin
 	}
 	now := j.Now().UTC()
 	expected := policies.Expected{
-		Version: 1, Scope: string(checks.OfRelease), Subject: r.Release,
+		Version: 1, Scope: string(checks.OfRelease), Subject: r.Release, Inputs: bounds(j.inputs(r, environment)),
 		Environment: environment, Key: environments.Digest([]string{"canary", r.Release, environment, c.Since.UTC().Format(time.RFC3339Nano)}),
+	}
+	if c.watched {
+		expected.Inputs = nil
 	}
 	return j.evaluate(ctx, policies.Input{
 		At: now, Stage: policies.Canary, Environment: environment, Release: r.Release, Commit: r.Commit,

@@ -177,13 +177,33 @@ type Observer interface {
 
 // Observation is one request that has ended.
 type Observation struct {
-	Arm       string  `json:"arm"`   // baseline or canary
-	Class     string  `json:"class"` // method and first element of the path; of a bounded number, "other" for the rest
-	Error     bool    `json:"error"` // answered 5xx, or not answered
+	Arm   string `json:"arm"`   // baseline or canary
+	Class string `json:"class"` // method and first element of the path; of a bounded number, "other" for the rest
+	// Error: answered 4xx or 5xx, or not answered; gate's own request: not answered
+	// as declared. What a release rightly refuses hits both arms alike; a client
+	// that hangs up first is no error.
+	Error     bool    `json:"error"`
 	Seconds   float64 `json:"seconds"`
 	Synthetic bool    `json:"synthetic"` // gate itself sent it
 	GivenUp   bool    `json:"given_up"`  // the client left before an answer began; no error
 	Visitor   uint32  `json:"visitor"`   // hash of the sticky cookie's value; 0: there is none
+}
+
+// Inspector tells what the instances of baseline and canary use and write. A
+// target offers it or not.
+type Inspector interface {
+	Inspect(ctx context.Context) ([]Usage, error)
+}
+
+// Usage is what one instance has used and written since its process began.
+type Usage struct {
+	Arm      string // baseline or canary
+	Instance string // ID
+	PID      int    // 0: it does not run
+	CPU      time.Duration
+	Memory   int64 // resident, in bytes
+	Lines    int64 // of its log, that say at which level they are
+	Errors   int64 // of those, at level error or above
 }
 
 // Arm are one side's figures, as the load balancer saw them. Times are seconds.
@@ -191,7 +211,7 @@ type Arm struct {
 	Release   string `json:"release"`
 	Requests  int64  `json:"requests"`
 	Synthetic int64  `json:"synthetic"` // of Requests, those that gate itself sent
-	Errors    int64  `json:"errors"`    // answered 5xx, or not answered
+	Errors    int64  `json:"errors"`    // as in Observation
 	Open      int64  `json:"open"`      // requests that have not ended, and are not among Requests
 	Restarts  int    `json:"restarts"`
 	// OldestOpen is for how long the oldest of them has been under way.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target"
 )
 
@@ -251,15 +252,19 @@ func (s *suite) observed(t *testing.T) {
 		all = append(all, seen...)
 	}
 	if p, ok := s.Target.(interface {
-		Probe(ctx context.Context, arm, method, path, body string, headers map[string]string) error
+		Probe(ctx context.Context, arm string, request environments.Endpoint) error
 	}); ok {
-		for _, arm := range []string{"baseline", "canary"} {
-			must(t, p.Probe(ctx, arm, "GET", "/", "", nil))
+		for i, arm := range []string{"baseline", "canary", "canary"} {
+			want := environments.Expect{Status: 200}
+			if wrong := i == 2; wrong {
+				want.Status = 299
+			}
+			must(t, p.Probe(ctx, arm, environments.Endpoint{Method: "GET", Path: "/", Expect: want}))
 			eventually(t, "gate's own request is observed", func() bool {
 				seen, cursor = observe(cursor)
 				return len(seen) > 0
 			})
-			if len(seen) != 1 || seen[0].Arm != arm || !seen[0].Synthetic {
+			if len(seen) != 1 || seen[0].Arm != arm || !seen[0].Synthetic || seen[0].Error != (want.Status != 200) {
 				t.Errorf("after gate's own request to the %s: %+v", arm, seen)
 			}
 			all = append(all, seen...)

@@ -79,6 +79,7 @@ type Daemon struct {
 	paths      Paths
 	credential *syscall.Credential
 	synthetic  string // key of synthetic requests
+	written    logCounts
 	started    time.Time
 	lock       *os.File
 	backups    backups

@@ -10,21 +10,31 @@ import (
 	"strings"
 	"time"
 
+	"github.com/smartcloudops/gate/environments"
 	"github.com/smartcloudops/gate/pipeline/target/local/balancer"
 )
 
+// probeWithin is how long the answer to a synthetic request may take.
+const probeWithin = 10 * time.Second
+
 // Probe sends one declared synthetic request through the load balancer to one
-// side of a canary, by the way that clients take.
-func (d *Daemon) Probe(ctx context.Context, arm, method, path, body string, headers map[string]string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+// side of a canary, by the way that clients take. The load balancer sees whether
+// the answer is the declared one, and counts it as an error where it is not.
+func (d *Daemon) Probe(ctx context.Context, arm string, ep environments.Endpoint) error {
+	// By then the load balancer counts it as too slow.
+	ctx, cancel := context.WithTimeout(ctx, probeWithin+time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "https://"+d.snapshot().Environment.Listen+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, ep.Method, "https://"+d.snapshot().Environment.Listen+ep.Path, strings.NewReader(ep.Body))
 	if err != nil {
 		return fmt.Errorf("synthetic request: %w", err)
 	}
-	for k, v := range headers {
+	req.Header.Set("User-Agent", "gate")
+	for k, v := range ep.Headers {
 		req.Header.Set(k, v)
 	}
+	// Compressed, an answer can't be compared with what is declared.
+	req.Header.Set("Accept-Encoding", "identity")
+	req.Header.Set(balancer.HeaderExpect, balancer.Expected{Status: ep.Expect.Status, Body: []byte(ep.Expect.Body), Within: probeWithin}.Header())
 	req.Header.Set(balancer.HeaderArm, arm)
 	req.Header.Set(balancer.HeaderSynthetic, d.synthetic)
 	res, err := d.prober().Do(req)

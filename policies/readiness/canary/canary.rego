@@ -16,7 +16,7 @@ criterion := lib.conclude({
 	"id": "canary",
 	"meta": rego.metadata.rule(),
 	"weighed": [evidence],
-	"judged": [judge(r.payload) | some r in evidence.admitted],
+	"judged": [published(r.payload, judge(r.payload)) | some r in evidence.admitted],
 	"want": sprintf("errors below baseline + %s and latency below baseline × %v, each proved at α = %v in all, ≥ %d pairs of requests", [
 		lib.percentage(limits.error_margin),
 		1 + limits.latency_margin,
@@ -152,12 +152,12 @@ judge(p) := lib.mistyped(faults(p)) if {
 # METADATA
 # title: Demands whatever was compared
 # description: a canary that breaks fails at once
-always(p) := [
+always(p) := array.concat(by_inputs(p), [
 	lib.row(is_either(p), "error", "figures of pairs, though nothing is beside the release"),
 	lib.row(input.bootstrap == false, "error", "a first release has nothing to be compared with"),
 	lib.row(p.canary.release == input.release, "error", "the canary runs another release"),
 	lib.row(p.canary.restarts <= limits.max_restarts, "fail", sprintf("the canary restarted %d times, at most %d", [p.canary.restarts, limits.max_restarts])),
-]
+])
 
 # METADATA
 # title: Demands on what was beside the canary
@@ -411,7 +411,7 @@ ending(p) := [lib.row(false, "inconclusive", "payload.figures is missing: the ta
 		lib.percent(increase(p.canary, p.stable), limits.error_margin),
 		lib.percentage(limits.error_margin),
 	])),
-	lib.row(false, "warn", "all traffic is on the release: it is compared with what was before it, not with what is beside it"),
+	lib.row(false, "warn", concat("; ", array.concat(["all traffic is on the release: it is compared with what was before it, not with what is beside it"], own(p)))),
 ]
 
 # METADATA
@@ -479,6 +479,13 @@ is_slow(p) if {
 synthetic(f) := sprintf("synthetic: %s of the canary's requests and %s of the baseline's were gate's own", [percent_of(f.canary), percent_of(f.baseline)]) if {
 	f.canary.synthetic + f.baseline.synthetic > 0
 } else := ""
+
+# METADATA
+# title: Note on synthetic requests of all traffic
+# description: they count among min_samples, so that it is said how many they are
+own(p) := [sprintf("synthetic: %s of the release's requests and %s of those before it were gate's own", [percent_of(p.canary), percent_of(p.stable)]) |
+	p.canary.synthetic + p.stable.synthetic > 0
+]
 
 # METADATA
 # title: Synthetic share of an arm

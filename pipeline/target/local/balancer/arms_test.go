@@ -150,7 +150,7 @@ func TestWhatIsObserved(t *testing.T) {
 		{"POST", "/api/v1/list", "POST /api", false},
 		{"GET", "/", "GET /", false},
 		{"GET", "/broken", "GET /broken", true},
-		{"GET", "/nowhere", "other", false},
+		{"GET", "/nowhere", "other", true},
 		{"BREW", "/api", "other", false},
 		{"GET", "/" + strings.Repeat("x", 100), "other", false},
 	} {

@@ -28,6 +28,7 @@ const (
 	HeaderInstance  = "X-Gate-Instance"  // on a response: ID of the instance that answered
 	HeaderArm       = "X-Gate-Arm"       // on a synthetic request: stable, canary or baseline
 	HeaderSynthetic = "X-Gate-Synthetic" // on a synthetic request: the key
+	HeaderExpect    = "X-Gate-Expect"    // on a synthetic request: what a right answer looks like
 	HeaderRun       = "X-Gate-Run"       // on a request of a measurement: its number there, for the access log
 )
 

@@ -44,6 +44,8 @@ type exchange struct {
 	retried   bool // an instance broke off, and a second one was asked
 	status    int
 	failed    bool      // the instance's or the balancer's fault, not the client's
+	refused   bool      // an instance answered 4xx
+	want      *expected // what gate's own request should be answered; nil: anything
 	headDone  time.Time // zero until the answer's head is there
 	unbounded bool      // the answer ends when somebody hangs up
 	complete  bool      // an answer was passed on to its end
@@ -82,6 +84,9 @@ func (b *Balancer) handle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	x.dealt = x.kind
+	if x.synthetic {
+		x.want = expectedOf(r)
+	}
 	pw := newPatientWriter(w, r, b.opt.Stall)
 	defer func() { pw.close(x.body) }()
 	if r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
@@ -222,6 +227,7 @@ func (x *exchange) head(res *http.Response) error {
 	x.headDone = x.b.opt.Now()
 	x.status = res.StatusCode
 	x.failed = res.StatusCode >= 500
+	x.refused = res.StatusCode >= 400 && res.StatusCode < 500
 	x.name(res.Header)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.unbounded = true
@@ -236,7 +242,7 @@ func (x *exchange) head(res *http.Response) error {
 		x.pending.leave()
 	}
 	if res.Body != nil && res.Body != http.NoBody {
-		res.Body = &answer{ReadCloser: res.Body, broken: &x.broken, bytes: &x.bytes}
+		res.Body = &answer{ReadCloser: res.Body, broken: &x.broken, bytes: &x.bytes, want: x.want}
 	}
 	return nil
 }
@@ -259,11 +265,13 @@ type answer struct {
 	io.ReadCloser
 	broken *atomic.Bool
 	bytes  *atomic.Int64
+	want   *expected
 }
 
 func (a *answer) Read(p []byte) (int, error) {
 	n, err := a.ReadCloser.Read(p)
 	a.bytes.Add(int64(n))
+	a.want.read(p[:n])
 	if err != nil && err != io.EOF {
 		a.broken.Store(true)
 	}
@@ -318,6 +326,7 @@ func (x *exchange) plain(w http.ResponseWriter, status int, text string) {
 // end closes the books of an exchange.
 func (x *exchange) end() {
 	now := x.b.opt.Now()
+	ended := now
 	switch {
 	case x.broken.Load() && x.in.Context().Err() == nil:
 		x.failed = true
@@ -328,7 +337,7 @@ func (x *exchange) end() {
 		now = x.headDone
 	}
 	if x.backend != nil {
-		x.charge(now, x.failed)
+		x.charge(now, x.failed || x.refused || !x.want.met(x.status, ended.Sub(x.start)))
 		x.backend.release()
 	}
 	b := x.b
@@ -355,19 +364,21 @@ func (x *exchange) end() {
 	b.opt.Access(rec)
 }
 
-// charge enters the request into its arm's figures. A request that the client
-// gave up counts with the time until then, as no error: leaving it out would
-// make an instance that hangs look idle.
-func (x *exchange) charge(now time.Time, failed bool) {
+// charge enters the request into its arm's figures. An instance's refusal is an
+// error there: a release that refuses everybody answers quickly, and what is
+// rightly refused hits all arms alike. A request that the client gave up counts
+// with the time until then, as no error: leaving it out would make an instance
+// that hangs look idle.
+func (x *exchange) charge(now time.Time, wrong bool) {
 	x.pending.leave()
 	if x.watch || x.health {
 		return
 	}
 	took := now.Sub(x.armStart)
-	x.arm.figures.record(took, failed, x.synthetic)
+	x.arm.figures.record(took, wrong, x.synthetic)
 	if x.ring != nil && x.kind == x.dealt && x.kind != stable {
-		givenUp := x.status == statusGone && !failed && x.headDone.IsZero()
-		x.ring.record(x.kind, x.in.Method, x.in.URL.Path, x.status, took, failed, x.synthetic, about{x.visitor, givenUp})
+		givenUp := x.status == statusGone && !wrong && x.headDone.IsZero()
+		x.ring.record(x.kind, x.in.Method, x.in.URL.Path, x.status, took, wrong, x.synthetic, about{x.visitor, givenUp})
 	}
 }
 

@@ -152,6 +152,23 @@ func killProcess(pid int, doomed func(token string) bool) (bool, error) {
 	return true, fmt.Errorf("process %d, left over from an instance, did not end 5s after SIGKILL: see what it waits for in /proc/%d/stack", pid, pid)
 }
 
+// Memory is what the process has resident, in bytes.
+func Memory(pid int) (int64, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
+	if err != nil {
+		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
+	}
+	f := strings.Fields(string(b))
+	if len(f) < 2 {
+		return 0, fmt.Errorf("/proc/%d/statm has %d fields, not 2 or more", pid, len(f))
+	}
+	pages, err := strconv.ParseInt(f[1], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("/proc/%d/statm: %w", pid, err)
+	}
+	return pages * int64(os.Getpagesize()), nil
+}
+
 // CPUTime is how long the process has run on the processor, in user and in
 // system mode.
 func CPUTime(pid int) (time.Duration, error) {
