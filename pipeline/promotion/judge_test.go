@@ -3,6 +3,7 @@ package promotion
 import (
 	"encoding/json"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -406,6 +407,10 @@ func TestCompare(t *testing.T) {
 		"lost":                   {compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Figures.Lost = 1 }), policies.Inconclusive},
 		"other margins":          {compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Figures.Latency.Margin = 0.5 }), policies.Error},
 		"restarted":              {compared(t, j, r, 5, 0, 1, func(c *Comparison) { c.Canary.Restarts = 1 }), policies.Fail},
+		"the baseline restarted": {compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Baseline.Restarts = 1 }), policies.Inconclusive},
+		"hangs":                  {compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Canary.Open, c.Canary.OldestOpen = 3, 11 }), policies.Inconclusive},
+		"both hang":              {compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Canary.OldestOpen, c.Baseline.OldestOpen = 11, 11 }), policies.Pass},
+		"few visitors":           {compared(t, j, r, 3000, 300, 1, func(c *Comparison) { c.Figures.Canary.Visits = 9 }), policies.Inconclusive},
 		"another release's":      {compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Canary.Release = digest('c') }), policies.Error},
 		"another baseline":       {compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Baseline.Release = digest('c') }), policies.Error},
 		"arms alone":             {compared(t, j, r, 3000, 0, 1, alone), policies.Inconclusive},
@@ -441,17 +446,33 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestWhatWasLackingIsSaid: a withdrawal says how many more requests it would have
+// taken.
+func TestWhatWasLackingIsSaid(t *testing.T) {
+	j, r := newJudge(t), releaseRecord('a')
+	d, err := j.Compare(t.Context(), r, "production", compared(t, j, r, 300, 0, 1))
+	must(t, err)
+	if why := Unmet(d.Decision); !regexp.MustCompile(`; wait: about [1-9][0-9]* more requests to each arm at the present rate\)$`).MatchString(why) {
+		t.Error(why)
+	}
+	// Of anything else the next step is not part of why.
+	d.Decision.Stage = policies.Promotion
+	if why := Unmet(d.Decision); strings.Contains(why, "wait: ") {
+		t.Error(why)
+	}
+}
+
 // TestAnalysisByThresholds: the margins that an environment declares are those
 // that are compared with.
 func TestAnalysisByThresholds(t *testing.T) {
 	j, r := newJudge(t), releaseRecord('a')
 	r.Declarations.Environment("production").Thresholds = map[string]map[string]any{
-		"canary": {"alpha": 0.001, "error_margin": 0.02, "latency_margin": 0.3, "latency_slack_seconds": 0.01, "block_pairs": 50, "block_seconds": 2},
+		"canary": {"alpha": 0.001, "error_margin": 0.02, "latency_margin": 0.3, "latency_slack_seconds": 0.01, "block_pairs": 50, "block_seconds": 2, "group_seconds": 0.25},
 	}
 	a, err := j.Analysis(r, "production")
 	must(t, err)
 	f := a.Figures()
-	if !f.Sound || f.Alpha != 0.001 || f.Errors.Margin != 0.02 || f.Latency.Margin != 0.3 || f.Latency.Slack != 0.01 || f.BlockPairs != 50 || f.BlockSeconds != 2 {
+	if !f.Sound || f.Alpha != 0.001 || f.Errors.Margin != 0.02 || f.Latency.Margin != 0.3 || f.Latency.Slack != 0.01 || f.BlockPairs != 50 || f.BlockSeconds != 2 || f.GroupSeconds != 0.25 {
 		t.Errorf("%+v", f)
 	}
 }

@@ -130,6 +130,14 @@ func TestAMigrationEndsWithItsDaemon(t *testing.T) {
 	over := func(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || zombie(pid) }
 	eventually("the migration and its child run", func() bool { return len(begun()) == 2 })
 	all := begun()
+	t.Cleanup(func() {
+		for _, pid := range all {
+			if !over(pid) {
+				t.Errorf("process %d outlives the test", pid)
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+	})
 	p.must(daemon.Process.Kill())
 	_ = daemon.Wait()
 	eventually("the migration has ended with its daemon", func() bool { return over(all[0]) })

@@ -184,8 +184,8 @@ made_for(f) := [
 	lib.row(is_crowd(f.canary), "inconclusive", few(f.canary, "canary")),
 	lib.row(is_crowd(f.baseline), "inconclusive", few(f.baseline, "baseline")),
 	lib.row(options(f) == declared, "error", sprintf("the figures were made for %v, declared are %v", [options(f), declared])),
-	lib.row(adds_up(f, f.baseline), "error", "the baseline counts more errors, pairs or synthetic requests than requests"),
-	lib.row(adds_up(f, f.canary), "error", "the canary counts more errors, pairs or synthetic requests than requests"),
+	lib.row(adds_up(f, f.baseline), "error", "the baseline counts more errors, pairs or visits than requests"),
+	lib.row(adds_up(f, f.canary), "error", "the canary counts more errors, pairs or visits than requests"),
 	lib.row(parts(f, f.baseline, f.real.baseline), "error", "the baseline's real requests are not those that are not synthetic"),
 	lib.row(parts(f, f.canary, f.real.canary), "error", "the canary's real requests are not those that are not synthetic"),
 ]
@@ -345,7 +345,6 @@ default adds_up(_, _) := false
 
 adds_up(f, arm) if {
 	failed(arm) <= arm.requests
-	arm.synthetic <= arm.requests
 	arm.visits <= arm.requests
 	arm.visitors <= arm.visits
 	arm.greatest <= arm.visits

@@ -182,6 +182,8 @@ test_failures_without_a_partner_count if {
 	with_figures([["canary/given_up", 37], ["overdispersion", 1.5]]).verdict == "fail"
 	with_figures([["canary/given_up", 37], ["baseline/given_up", 37], ["overdispersion", 1.5]]).verdict == "pass"
 	with_figures([["canary/errors", 22]]).verdict == "pass"
+	with_pairs(1000, [["canary/errors", 10], ["real/canary/errors", 10]]).verdict == "pass"
+	with_pairs(1000, [["canary/errors", 11], ["real/canary/errors", 10], ["overdispersion", 9]]).verdict == "inconclusive"
 	with_figures([["canary/errors", 23], ["overdispersion", 9]]).verdict == "inconclusive"
 	with_figures([["baseline/errors", 999]]).verdict == "pass"
 }
