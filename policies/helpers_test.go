@@ -69,6 +69,7 @@ type arm struct {
 func payloads() map[string]any {
 	sound := checks.GeneratorFacts{CPUShare: 0.2}
 	counted := map[string]any{"requests": 1000, "synthetic": 0, "errors": 1, "given_up": 0, "visits": 0, "visitors": 0, "greatest": 0}
+	real := map[string]any{"requests": 1000, "errors": 1, "given_up": 0}
 	return map[string]any{
 		"tests": checks.TestsPayload{Command: []string{"go", "test"}, Passed: 40, Skipped: 2},
 		"scan": checks.ScanPayload{
@@ -155,7 +156,7 @@ func payloads() map[string]any {
 				"sound": true, "faults": []string{}, "lost": 0, "alpha": 0.01, "block_pairs": 100, "block_seconds": 5, "group_seconds": 0.5,
 				"pairs": 990, "needed": 0, "foreseen": true,
 				"baseline": counted, "canary": counted, "overdispersion": 1,
-				"real": map[string]any{"baseline": counted, "canary": counted, "pairs": 990, "overdispersion": 1},
+				"real": map[string]any{"baseline": real, "canary": real, "pairs": 990, "overdispersion": 1},
 				"errors": map[string]any{
 					"margin": 0.01, "worse": map[string]any{"e": 0.5}, "within": map[string]any{"e": 1000}, "estimate": 0, "low": -0.001, "high": 0.001,
 				},
