@@ -197,7 +197,7 @@ func TestInputsOfTheBase(t *testing.T) {
 		r.Declarations.Environment("production").Promotion.Canary.Inputs = in
 		judged := func(inputs ...Input) policies.Verdict {
 			t.Helper()
-			d, err := j.Compare(t.Context(), r, "production", compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Inputs = inputs }))
+			d, err := j.Compare(t.Context(), r, "production", compared(t, j, r, 3000, 0, 1, func(c *Comparison) { c.Inputs, c.Baseline = inputs, c.Stable }))
 			must(t, err)
 			return d.Decision.Verdict
 		}

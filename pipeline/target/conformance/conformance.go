@@ -270,6 +270,19 @@ func (s *suite) observed(t *testing.T) {
 			all = append(all, seen...)
 		}
 	}
+	if i, ok := s.Target.(target.Inspector); ok {
+		used, err := i.Inspect(ctx)
+		must(t, err)
+		arms := map[string]int{}
+		for _, u := range used {
+			if arms[u.Arm]++; u.PID == 0 || u.Memory == 0 || u.CPU < 0 {
+				t.Errorf("instance %s uses nothing: %+v", u.Instance, u)
+			}
+		}
+		if arms["baseline"] == 0 || arms["canary"] == 0 || len(arms) != 2 {
+			t.Errorf("these use something: %+v", used)
+		}
+	}
 	must(t, s.StartCanary(ctx, s.token, s.Second, 20)) // keeps what was observed
 	again, _ := observe(0)
 	if !slices.Equal(again, all) {
