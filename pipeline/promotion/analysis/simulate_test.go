@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // tally is what a rule has made of the trials of a scenario.
@@ -162,4 +163,29 @@ func passed(x tally, k kind) string {
 		text += fmt.Sprintf(" (%d s)", median(x.passes))
 	}
 	return text
+}
+
+// TestShortCanariesPass: with wide margins and short blocks, as trials of a few
+// seconds declare them, 30 synthetic requests a second and hardly any of people's
+// are enough within 15 s.
+func TestShortCanariesPass(t *testing.T) {
+	t.Parallel()
+	s := scenario{name: "short", rate: 0.2, classes: 5, synthetic: 30, next: steady(nothing)}
+	short := func() rule {
+		r := newOurs().(*ours)
+		o := Options{Alpha: 0.01, ErrorMargin: 0.05, LatencyMargin: 0.5, LatencySlack: 0.02, BlockPairs: 20, GroupSeconds: 0.5, Now: func() time.Time { return r.now }}
+		r.j = New(o)
+		return r
+	}
+	got := simulate(s, 1, 50, []func() rule{short})[0]
+	late := 0
+	for _, at := range got.passes {
+		if at > 15 {
+			late++
+		}
+	}
+	t.Logf("passed after %d s", median(got.passes))
+	if got.bad > 0 || got.good < 50 || late > 2 {
+		t.Errorf("%d of 50 passed, %d late, %d rolled back", got.good, late, got.bad)
+	}
 }
