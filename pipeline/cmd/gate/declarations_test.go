@@ -23,7 +23,7 @@ func TestDeclarations(t *testing.T) {
 		says                 []string
 	}{
 		{"unknown key", staging, "target: local", "target: local\ncolour: red", []string{staging + ":3: ", `unknown key "colour"`, "use one of alerts, backup, config,"}},
-		{"unknown key below", production, "weight: 20", "wieght: 20", []string{production + ":13: ", `unknown key "promotion.canary.wieght"`, "use one of limit, min_samples, sticky, synthetic, weight"}},
+		{"unknown key below", production, "weight: 20", "wieght: 20", []string{production + ":13: ", `unknown key "promotion.canary.wieght"`, "use one of inputs, limit, min_samples, sticky, synthetic, weight"}},
 		{"text for a number", staging, "{min: 2, max: 4}", "{min: two, max: 4}", []string{staging + ":4: ", "instances.min is text, and must be a whole number"}},
 		{"fraction for a number", staging, "{min: 2, max: 4}", "{min: 2.5, max: 4}", []string{staging + ":4: ", "instances.min is a number with a fraction"}},
 		{"list for keys", staging, "{min: 2, max: 4}", "[2, 4]", []string{staging + ":4: ", "instances is a list"}},

@@ -65,7 +65,7 @@ func TestInit(t *testing.T) {
 		Files   []struct{ Path, Action string }
 		Choices []string
 	}](t, w.want(promotion.CodePass, "init", "--force", "-o", "json"))
-	if got.Package != "." || !got.Written || len(got.Files) != 22 || got.Choices == nil || len(got.Choices) > 0 {
+	if got.Package != "." || !got.Written || len(got.Files) != 25 || got.Choices == nil || len(got.Choices) > 0 {
 		t.Errorf("got %+v", got)
 	}
 	if !strings.Contains(w.read("environments/app.yaml"), "users: 50") || strings.Count(w.read(".gitignore"), "gate-evidence") != 1 {
