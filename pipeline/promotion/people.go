@@ -478,9 +478,9 @@ func (j *Journal) Waiting(ctx context.Context, v *View, environment string) (all
 	return all, err
 }
 
-// Standing is the request that stands and asks for the same; empty: none does.
-// Whoever asks again follows that one. A person's own is asked for where an
-// automatic one must not go.
+// Standing is the request that waits for approval, or has until a moment ago, and
+// asks for the same; empty: none does. Whoever asks again follows that one. A
+// person's own is asked for where an automatic one must not go.
 func (j *Journal) Standing(ctx context.Context, v *View, r Request) (id string, err error) {
 	if r.Rollback || r.Record == "" || v.Environment(r.Environment).Active != nil {
 		return "", nil
@@ -488,6 +488,10 @@ func (j *Journal) Standing(ctx context.Context, v *View, r Request) (id string, 
 	pending, err := j.Pending(ctx, v, r.Environment)
 	for _, p := range pending {
 		if p.Rollback || p.Err != nil || p.Record != r.Record {
+			continue
+		}
+		// Where nobody has to approve, two who ask at once are told who was first.
+		if v.Rules(p.Environment, p.Record).Approvals.Required == 0 && v.overrideOf(p, j.Now()) == "" {
 			continue
 		}
 		if code, _ := v.Withheld(p, j.records().Trust(), j.Now()); code == CodeLocked && p.Automatic && !r.Automatic {

@@ -453,6 +453,19 @@ func TestAnOverrideIsHeardOf(t *testing.T) {
 	}
 }
 
+// TestTwoAskAtOnce: where nobody has to approve, who comes second does not follow
+// the request of the first, and is told so.
+func TestTwoAskAtOnce(t *testing.T) {
+	s := newStage(t)
+	s.serves('a')
+	record := s.release(releaseRecord('b'))
+	s.ask("production", 'b')
+	got, err := s.journal.Standing(t.Context(), s.view(), Request{Environment: "production", Release: digest('b'), Record: record})
+	if must(t, err); got != "" {
+		t.Error("it follows the other request")
+	}
+}
+
 // TestAnOverrideOfWhatWaits: the request that waits is the one that goes by it,
 // and who has asked with the override follows that one.
 func TestAnOverrideOfWhatWaits(t *testing.T) {
