@@ -3,6 +3,7 @@ package runner
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -94,7 +95,9 @@ func (r *Runner) layOut(run *Run) (*files, error) {
 	f := &files{
 		dir: dir, workspace: filepath.Join(dir, "w"), temp: filepath.Join(dir, "temp"), home: filepath.Join(dir, "home"), tmp: filepath.Join(dir, "t"), tools: filepath.Join(dir, "tools"),
 		event: filepath.Join(dir, "event.json"), env: filepath.Join(dir, "files", "env"), path: filepath.Join(dir, "files", "path"),
-		output: filepath.Join(dir, "files", "output"), summary: filepath.Join(dir, "files", "summary"), tracking: fmt.Sprintf("gate-rehearsal-%d-%d-%d", os.Getpid(), run.ID, n),
+		output: filepath.Join(dir, "files", "output"), summary: filepath.Join(dir, "files", "summary"),
+		// Several runners of one process count their runs alike.
+		tracking: "gate-rehearsal-" + rand.Text(),
 	}
 	for _, d := range []string{f.workspace, f.temp, f.home, f.tmp, f.tools, filepath.Dir(f.env)} {
 		if err := os.MkdirAll(d, 0o755); err != nil { // #nosec G301 -- PostgreSQL and apps run as other users
